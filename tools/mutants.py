@@ -64,6 +64,13 @@ BUGS: dict[str, tuple[str, ...]] = {
     "settled_claim_stays": ("ledger:authority", "ledger:model_equals_ledger"),
     "claim_lost_in_image": ("ledger:authority", "ledger:image"),
     "echo_applied": ("ledger:authority", "ledger:model_equals_ledger"),
+    # Messages of sources.
+    "waiting_forgotten": ("ledger:inbox", "ledger:messages_equal_model"),
+    "dead_letter_lost": ("ledger:inbox", "ledger:messages_equal_model"),
+    "parked_applied_twice": ("ledger:inbox", "ledger:messages_equal_model"),
+    "settled_letter_stays": ("ledger:inbox", "ledger:messages_equal_model"),
+    "parked_survives_epoch": ("ledger:inbox", "ledger:messages_equal_model"),
+    "resumed_number_consumed": ("ledger:inbox", "ledger:messages_equal_model"),
     # The state as a whole.
     "digest_misses_a_field": ("ledger:fixture",),
     "snapshot_not_compared": ("node:engine:promises::",),

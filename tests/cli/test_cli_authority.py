@@ -132,7 +132,10 @@ def test_sources_and_claims_are_listed(line: CommandLine) -> None:
     ]
     answer = source_service_pb2.ListSourcesResponse(sources=known)
     rows = line.ask(ScriptedEngine({"ListSources": answer}), "sources", "list").out.splitlines()
-    assert [row.split() for row in rows[1:]] == [["wms", "wms", "2", "31", "1"], ["old", "-", "1", "0", "0"]]
+    assert [row.split() for row in rows[1:]] == [
+        ["wms", "wms", "2", "31", "1", "0", "-", "0", "-", "0"],
+        ["old", "-", "1", "0", "0", "0", "-", "0", "-", "0"],
+    ]
     (first, _) = line.ask(ScriptedEngine({"ListSources": answer}), "sources", "list", "--json").objects
     assert (first["profile"]["kind"], first["claims"]) == ("wms", 1)
     claim = source_service_pb2.Claim(

@@ -101,6 +101,10 @@ NEEDED = {
     "stock move": ["MUG@berlin=1", "--to", "damaged"],
     "policies location-groups add": ["west", "berlin"],
     "sources register": ["erp"],
+    "sources skip-gap": ["erp", "--through", "1"],
+    "sources redrive": ["erp", "1"],
+    "sources discard": ["erp", "1", "--reason-code", "typo"],
+    "sources record": ["messages.jsonl"],
     "sources profile add": ["erp", "--kind", "erp"],
     "authority add": ["rule", "--right", "set", "--kind", "wms"],
     "authority preset": ["open"],
@@ -110,6 +114,7 @@ NEEDED = {
 }
 NEEDED |= {words: [HOLD] for words in ("allocate", "release", "fulfill", "extend", "reservation")}
 NEEDED |= {f"stock {each}": ["MUG@berlin=1"] for each in ("receive", "return", "adjust", "count")}
+NEEDED |= {f"sources {each}": ["erp"] for each in ("parked", "waiting", "dead-letters")}
 NEEDED |= {"stock import": ["stock.csv"], "orders import": ["orders.csv"]}
 NEEDED |= {f"catalogue {noun} import": [f"{noun}.csv"] for noun in ("items", "locations", "channels")}
 
@@ -169,6 +174,7 @@ def _files() -> None:
     for noun, column in (("items", "sku"), ("locations", "location"), ("channels", "channel")):
         Path(f"{noun}.csv").write_text(f"{column}\nx\n")
     Path("stock.csv").write_text("sku,location,quantity\nx,y,0\n")
+    Path("messages.jsonl").write_text("{}\n")
     Path("orders.csv").write_text("order_ref,sku,location,quantity\no,x,y,1\n")
 
 

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 
 from invengine.cli.exits import ExitCode
 from invengine.client import (
@@ -23,12 +24,16 @@ from invengine.client import (
     Channel,
     Client,
     Consumer,
+    Draft,
     Item,
     JournalPosition,
     Location,
     LocationGroup,
+    Position,
     SourceKind,
     SourceProfile,
+    messages,
+    recording,
 )
 
 from ..conformance.redis_server import free_port
@@ -106,6 +111,8 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "stock-transfers close": lambda case: [*on_entity(case), "--remainder", "lost"],
     "stock-transfers delete": on_entity,
     "sources register": lambda case: [case.key, "--key", case.key],
+    "sources skip-gap": lambda case: [case.key, "--through", "2", "--key", case.key],
+    "sources discard": lambda case: [*(case.key, str(LETTERS[case.key]), "--reason-code", "typo", "--key", case.key)],
     "sources profile add": keyed("erp", "--kind", "erp"),
     "sources profile delete": on_entity,
     # No command needs this right.
@@ -114,6 +121,8 @@ WRITES: dict[str, Callable[[Case], list[str]]] = {
     "events consumers add": keyed("feed", str(JournalPosition.start("main"))),
     "events consumers delete": on_entity,
 }
+LETTERS: dict[str, int] = {}
+"""Dead letters of a case, by its key, which is the name of their source."""
 READS: dict[str, Callable[[Case], list[str]]] = {
     "availability": offline(SKU),
     "status": offline(),
@@ -134,6 +143,11 @@ READS: dict[str, Callable[[Case], list[str]]] = {
     "policies location-groups show": offline("west"),
     "sources list": offline(),
     "sources claims": offline(),
+    "sources parked": offline("shown"),
+    "sources waiting": offline("shown"),
+    "sources dead-letters": offline("shown"),
+    "sources redrive": offline("shown", "--all", "--dry-run"),
+    "sources record": lambda case: [str(case.directory / "messages.jsonl")],
     "sources profile list": offline(),
     "sources profile show": offline("west"),
     "authority list": offline(),
@@ -168,6 +182,7 @@ OFFLINE: dict[str, Callable[[Case], list[str]]] = {
 UNDER_WAY = {"stock-transfers receive", "stock-transfers close", "stock-transfers delete"}
 # What changes something without a key of its own.
 KEYLESS = {
+    "sources record",
     "catalogue items import",
     "catalogue locations import",
     "catalogue channels import",
@@ -247,12 +262,39 @@ def target(directory: Path) -> Iterator[str]:
             client.upsert_locations([Location("berlin"), Location("lyon"), Location("paris")])
             client.upsert_channels([Channel("web")])
             client.receive([(SKU, "berlin", 1000), (SKU, "lyon", 1000)])
+            keep(client, "shown", directory / "messages.jsonl")
             client.ship_transfer("shown", [(SKU, 1)], from_location="berlin", to_location="lyon")
         copied = ended(
             ["backup", "create", str(directory / "backup"), "--directory", str(directory / "journal")], "pipe-open"
         )
         assert copied.code == ExitCode.OK, copied.err
         yield address
+
+
+def keep(client: Client, source_id: str, file: Path | None = None) -> int:
+    """A source with a letter that could be applied now, and messages that wait and are parked; returns the letter.
+
+    The file gets them all.
+    """
+    epoch = client.register_source(source_id).epoch
+
+    def named(number: int) -> dict[str, Any]:
+        return {"key": f"{source_id}/{number}", "source": Position(source_id, epoch, number)}
+
+    (level,) = client.list_levels(sku=SKU, location="berlin")
+    drafts: list[Draft[Any]] = [
+        messages.stock_adjusted([(SKU, "berlin", -level.on_hand - 1)], **named(1)),
+        messages.goods_received([(SKU, "berlin", 5)], **named(3)),
+    ]
+    if file is not None:
+        drafts.append(messages.transfer_received("later", whole=True, **named(2)))
+        drafts.append(messages.goods_received([(SKU, "berlin", 5)], **named(5)))
+        lines = [MessageToJson(recording.message_of(each), indent=None) for each in drafts]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outcomes = client.record_messages(drafts)
+    client.receive([(SKU, "berlin", 1)])
+    assert outcomes[0].receipt is not None
+    return outcomes[0].receipt.sequence
 
 
 def played(output: str, directory: Path, target: str, *more: str) -> dict[str, Ended]:
@@ -270,6 +312,8 @@ def played(output: str, directory: Path, target: str, *more: str) -> dict[str, E
         client.upsert_consumers([Consumer(name, start) for name in ("feed", *names)])
         for case in cases:
             client.reserve([(SKU, "berlin", 1)], key=case.hold)
+            if case.command in ("sources skip-gap", "sources discard"):
+                LETTERS[case.key] = keep(client, case.key)
             if case.command in UNDER_WAY:
                 client.ship_transfer(case.key, [(SKU, 1)], from_location="berlin", to_location="lyon")
             if case.command == "stock-transfers delete":

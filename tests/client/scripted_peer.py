@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from invengine.v1 import inventory_service_pb2 as inventory
 from invengine.v1 import journal_service_pb2 as journal
 from invengine.v1 import reservation_service_pb2 as reservation
 from invengine.v1 import types_pb2 as types
@@ -77,9 +78,18 @@ class Silent(dict[str, Behaviour]):
     """Every method answers an empty message, except where that says nothing: a consumer always has a position."""
 
     def __missing__(self, method: str) -> Behaviour:
+        if method.endswith("/RecordMessages"):
+            return record_all
         consumer = types.Consumer(consumer="feed", position=types.JournalPosition(ledger="main"), version=1)
         answer = journal.GetConsumerResponse(consumer=consumer) if method.endswith("/GetConsumer") else None
         return lambda body: answer.SerializeToString() if answer is not None else b""
+
+
+def record_all(body: bytes) -> bytes:
+    """Applies every message."""
+    applied = inventory.MessageOutcome(disposition=inventory.MESSAGE_DISPOSITION_APPLIED)
+    asked = inventory.RecordMessagesRequest.FromString(body).messages
+    return inventory.RecordMessagesResponse(outcomes=[applied] * len(asked)).SerializeToString()
 
 
 class Peer(_Handlers):

@@ -40,6 +40,7 @@ MEANT: dict[str, list[Any]] = {
     "store_interval_s": [0],  # after each event
     "availabilities.queries": [[], ()],  # asks nothing, is told nothing
     "submit.drafts": [[], ()],  # does nothing
+    "record_messages.messages": [[], ()],  # does nothing
 }
 
 

@@ -176,6 +176,9 @@ READS: dict[str, Callable[[Any], Any]] = {
     "list_sources": lambda client: client.list_sources(),
     "list_claims": lambda client: client.list_claims(),
     "list_owners": lambda client: client.list_owners(),
+    "list_parked": lambda client: client.list_parked("erp"),
+    "list_waiting": lambda client: client.list_waiting("erp"),
+    "list_dead_letters": lambda client: client.list_dead_letters("erp"),
     "read_events": lambda client: client.read_events(patience_s=0.1),
     "digest": lambda client: client.digest(),
     "server_info": lambda client: client.server_info(),
@@ -187,7 +190,8 @@ COMMANDS = {
     "upsert_channels", "upsert_location_groups", "delete_items", "delete_locations", "delete_location_groups",
     "ship_transfer", "receive_transfer", "close_transfer", "delete_stock_transfers",
     "upsert_source_profiles", "delete_source_profiles", "upsert_authority_rules", "delete_authority_rules",
-    "upsert_consumers", "delete_consumers", "consume", "register_source", "operation", "source", "close",
+    "upsert_consumers", "delete_consumers", "consume", "register_source", "skip_gap",
+    "redrive_dead_letters", "discard_dead_letters", "record_messages", "operation", "source", "close",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from .aged import Aged
+from .inbox import Inbox
 from .redis_server import RedisServer, redis_server
 from .rules import Rules
 from .server import start_server
@@ -101,6 +102,12 @@ def shop(target: Target) -> Iterator[Shop]:
     shop = Shop(target)
     yield shop
     shop.finish()
+
+
+@pytest.fixture
+def inbox(shop: Shop) -> Inbox:
+    """A source of the test's own, with ten units of its item."""
+    return Inbox(shop, on_hand=10)
 
 
 @pytest.fixture

@@ -70,6 +70,8 @@ CLOSE_TRANSFER = _method(_INVENTORY, _i.CloseTransferRequest, _i.CloseTransferRe
 GET_STOCK_TRANSFER = _method(_INVENTORY, _i.GetStockTransferRequest, _i.GetStockTransferResponse)
 LIST_STOCK_TRANSFERS = _method(_INVENTORY, _i.ListStockTransfersRequest, _i.ListStockTransfersResponse)
 DELETE_STOCK_TRANSFERS = _method(_INVENTORY, _i.DeleteStockTransfersRequest, _i.DeleteStockTransfersResponse)
+RECORD_MESSAGES = _method(_INVENTORY, _i.RecordMessagesRequest, _i.RecordMessagesResponse)
+RECORD_MESSAGE_STREAM = "/invengine.v1.InventoryService/RecordMessageStream"
 GET_LEVEL = _method(_INVENTORY, _i.GetInventoryLevelRequest, _i.GetInventoryLevelResponse)
 LIST_LEVELS = _method(_INVENTORY, _i.ListInventoryLevelsRequest, _i.ListInventoryLevelsResponse)
 
@@ -108,6 +110,12 @@ GET_SOURCE_PROFILE = _method(_SOURCE, _s.GetSourceProfileRequest, _s.GetSourcePr
 LIST_SOURCE_PROFILES = _method(_SOURCE, _s.ListSourceProfilesRequest, _s.ListSourceProfilesResponse)
 DELETE_SOURCE_PROFILES = _method(_SOURCE, _s.DeleteSourceProfilesRequest, _s.DeleteSourceProfilesResponse)
 LIST_CLAIMS = _method(_SOURCE, _s.ListClaimsRequest, _s.ListClaimsResponse)
+LIST_PARKED = _method(_SOURCE, _s.ListParkedRequest, _s.ListParkedResponse)
+LIST_WAITING = _method(_SOURCE, _s.ListWaitingRequest, _s.ListWaitingResponse)
+LIST_DEAD_LETTERS = _method(_SOURCE, _s.ListDeadLettersRequest, _s.ListDeadLettersResponse)
+SKIP_GAP = _method(_SOURCE, _s.SkipGapRequest, _s.SkipGapResponse)
+REDRIVE_DEAD_LETTERS = _method(_SOURCE, _s.RedriveDeadLettersRequest, _s.RedriveDeadLettersResponse)
+DISCARD_DEAD_LETTERS = _method(_SOURCE, _s.DiscardDeadLettersRequest, _s.DiscardDeadLettersResponse)
 
 _j = journal_service_pb2
 UPSERT_CONSUMERS = _method("JournalService", _j.UpsertConsumersRequest, _j.UpsertConsumersResponse)

@@ -41,7 +41,7 @@ def test_what_was_applied_already_has_no_effect(shop: Shop, from_source: bool) -
     assert figures(shop.level(sku)) == before
     (event,) = [each for each in shop.target.read_events(sequence + 1) if each.HasField("context")]
     assert event.echoed.origin == wms.last
-    assert event.context.origin == wms.last or not event.context.HasField("origin")
+    assert event.context.origin == wms.last
     again = shop.call(methods.RECEIVE, request)
     assert (again.receipt.echo, again.receipt.replayed) == (True, True)
     assert again.receipt.sequence == answer.receipt.sequence
@@ -56,11 +56,30 @@ def test_what_was_not_applied_yet_takes_effect_and_the_original_later_too(shop: 
     wms = told(shop, sku)
     origin = wms.last
     origin.sequence += 1
+    sequence = shop.target.digest()[1]
     request = requests.receive(passing_on(shop.context(), origin), (sku, shop.here, 2))
     assert not shop.call(methods.RECEIVE, request).receipt.echo
     assert shop.level(sku).on_hand == 5
+    (event,) = shop.target.read_events(sequence + 1)
+    assert event.context.origin == origin
     again = shop.call(methods.RECEIVE, request)
     assert (again.receipt.replayed, again.receipt.echo) == (True, False)
+
+
+def test_what_was_refused_is_news(shop: Shop) -> None:
+    sku = shop.item()
+    wms = told(shop, sku)
+    with pytest.raises(Refused, match="nothing-of-this-name"):
+        shop.target.call(methods.RECEIVE, requests.receive(wms.context(), ("nothing-of-this-name", shop.here, 1)))
+    answer = shop.call(methods.RECEIVE, requests.receive(passing_on(shop.context(), wms.last), (sku, shop.here, 2)))
+    assert not answer.receipt.echo
+    assert shop.level(sku).on_hand == 5
+
+
+def test_only_stock_and_promises_are_passed_on(shop: Shop) -> None:
+    wms = told(shop, shop.item())
+    register = methods.REGISTER_SOURCE.request(context=passing_on(shop.context(), wms.last), source_id=wms.name)
+    assert shop.refused(methods.REGISTER_SOURCE, register, "INVALID_FIELD").fields == ["context.origin"]
 
 
 def test_an_older_epoch_of_a_source_has_no_news(shop: Shop) -> None:

@@ -127,6 +127,9 @@ READS: dict[str, tuple[AnyMethod, Any, str]] = {
     "claims of a source": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(source_id=NOBODY), "UNKNOWN_SOURCE"),
     "claims about an item": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(sku=NOBODY), "UNKNOWN_SKU"),
     "claims at a location": (methods.LIST_CLAIMS, methods.LIST_CLAIMS.request(location=NOBODY), "UNKNOWN_LOCATION"),
+    "parked messages": (methods.LIST_PARKED, methods.LIST_PARKED.request(source_id=NOBODY), "UNKNOWN_SOURCE"),
+    "waiting messages": (methods.LIST_WAITING, methods.LIST_WAITING.request(source_id=NOBODY), "UNKNOWN_SOURCE"),
+    "dead letters": (methods.LIST_DEAD_LETTERS, methods.LIST_DEAD_LETTERS.request(source_id=NOBODY), "UNKNOWN_SOURCE"),
     "consumer": (methods.GET_CONSUMER, methods.GET_CONSUMER.request(consumer=NOBODY), "ENTITY_NOT_FOUND"),
     "reservation by id": (
         methods.GET_RESERVATION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -12,6 +13,7 @@ from invengine.v1 import types_pb2 as types
 
 from . import methods, requests
 from .aged import Aged
+from .inbox import Inbox
 from .methods import Method
 from .refused import Refused
 from .shop import Shop, figures
@@ -317,7 +319,12 @@ EVERY_LIST: dict[str, tuple[Method[Any, Any], str]] = {
     "authority_rules": (methods.LIST_AUTHORITY_RULES, "authority_rules"),
     "sources": (methods.LIST_SOURCES, "sources"),
     "claims": (methods.LIST_CLAIMS, "claims"),
+    "parked": (methods.LIST_PARKED, "parked"),
+    "waiting": (methods.LIST_WAITING, "waiting"),
+    "dead_letters": (methods.LIST_DEAD_LETTERS, "dead_letters"),
 }
+# Lists of one thing, which each question names.
+OF_A_SOURCE = ("parked", "waiting", "dead_letters")
 
 
 def first_page(shop: Shop, name: str) -> Any:
@@ -332,9 +339,24 @@ def first_page(shop: Shop, name: str) -> Any:
         shop.rule()
         shop.claim()
     method, _ = EVERY_LIST[name]
-    answer = shop.call(method, method.request(page_size=1))
+    answer = shop.call(method, method.request(page_size=1, **of(shop, name)))
     assert answer.next_page_token
     return answer
+
+
+def of(shop: Shop, name: str) -> dict[str, str]:
+    """What a list is of: for messages that are kept a source with two of each kind."""
+    if name not in OF_A_SOURCE:
+        return {}
+    if shop not in KEPT:
+        KEPT[shop] = inbox = Inbox(shop)
+        unknown = shop.name("transfer")
+        inbox.record(*(inbox.goods(n, sku="nobody-knows-this") for n in (1, 2)))
+        inbox.record(*(inbox.arrival(n, unknown) for n in (3, 4)), *(inbox.goods(n) for n in (7, 6)))
+    return {"source_id": KEPT[shop].name}
+
+
+KEPT: WeakKeyDictionary[Shop, Inbox] = WeakKeyDictionary()
 
 
 def refused_token(shop: Shop, method: Method[Any, Any], **fields: Any) -> None:
@@ -347,12 +369,13 @@ def refused_token(shop: Shop, method: Method[Any, Any], **fields: Any) -> None:
 def test_a_page_token_that_was_cut_or_altered_answers_no_page(shop: Shop, name: str) -> None:
     token = first_page(shop, name).next_page_token
     method, _ = EVERY_LIST[name]
+    given = of(shop, name)
     cuts = [token[:1], token[: len(token) // 2], token[:-2], token[:-1], token[1:], token + "0", token[:-1] + "g"]
     swapped = [token[:at] + ("1" if token[at] == "0" else "0") + token[at + 1 :] for at in range(0, len(token), 5)]
     for bad in (*cuts, *swapped, token.upper()):
         if bad != token:
-            refused_token(shop, method, page_token=bad)
-    assert shop.call(method, method.request(page_size=1, page_token=token))
+            refused_token(shop, method, page_token=bad, **given)
+    assert shop.call(method, method.request(page_size=1, page_token=token, **given))
 
 
 @pytest.mark.parametrize("name", EVERY_LIST)
@@ -360,7 +383,9 @@ def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> No
     token = first_page(shop, name).next_page_token
     for other, (method, _) in EVERY_LIST.items():
         if other != name:
-            refused_token(shop, method, page_token=token)
+            refused_token(shop, method, page_token=token, **of(shop, other))
+    if name in OF_A_SOURCE:
+        refused_token(shop, EVERY_LIST[name][0], page_token=token, source_id=shop.source().source_id)
     if name == "reservations":
         for fields in ({"include_ended": True}, {"holder": "somebody"}, {"order_ref": "order-1"}):
             refused_token(shop, methods.LIST_RESERVATIONS, page_token=token, **fields)
@@ -376,8 +401,9 @@ def test_a_page_token_answers_its_own_question_only(shop: Shop, name: str) -> No
 def test_the_size_of_a_page_may_change_from_page_to_page(shop: Shop, name: str) -> None:
     answer = first_page(shop, name)
     method, field = EVERY_LIST[name]
-    more = shop.call(method, method.request(page_size=1000, page_token=answer.next_page_token))
-    whole = shop.call(method, method.request(page_size=1000))
+    given = of(shop, name)
+    more = shop.call(method, method.request(page_size=1000, page_token=answer.next_page_token, **given))
+    whole = shop.call(method, method.request(page_size=1000, **given))
     # A hold may end between two questions, and then only one of them shows it.
     joined = [*getattr(answer, field), *getattr(more, field)][: len(getattr(whole, field))]
     assert name == "reservations" or joined == list(getattr(whole, field))

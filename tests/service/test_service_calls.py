@@ -173,11 +173,12 @@ def test_a_slow_call_does_not_hold_up_another() -> None:
     run(engine, check)
 
 
-def test_a_stream_is_answered_in_order_with_several_in_flight() -> None:
-    engine = FakeEngine({methods.SUBMIT: lambda payload: payload}, delay_s=0.3)
+@pytest.mark.parametrize(("stream", "unary"), methods.BATCH_STREAMS.items())
+def test_a_stream_is_answered_in_order_with_several_in_flight(stream: str, unary: str) -> None:
+    engine = FakeEngine({unary: lambda payload: payload}, delay_s=0.3)
 
     async def check(channel: Raw) -> None:
-        call = channel.stream_stream(methods.SUBMIT_STREAM)()
+        call = channel.stream_stream(stream)()
         started = asyncio.get_running_loop().time()
         for number in range(12):
             await call.write(str(number).encode())
@@ -190,14 +191,15 @@ def test_a_stream_is_answered_in_order_with_several_in_flight() -> None:
     run(engine, check)
 
 
-def test_a_refused_message_ends_its_stream_after_the_answers_before_it() -> None:
+@pytest.mark.parametrize(("stream", "unary"), methods.BATCH_STREAMS.items())
+def test_a_refused_message_ends_its_stream_after_the_answers_before_it(stream: str, unary: str) -> None:
     def answer(payload: bytes) -> bytes:
         if payload == b"bad":
             raise CallError(*refusal("INVALID_FIELD", grpc.StatusCode.INVALID_ARGUMENT))
         return payload
 
     async def check(channel: Raw) -> None:
-        call = channel.stream_stream(methods.SUBMIT_STREAM)()
+        call = channel.stream_stream(stream)()
         await call.write(b"good")
         await call.write(b"bad")
         assert await call.read() == b"good"
@@ -205,12 +207,13 @@ def test_a_refused_message_ends_its_stream_after_the_answers_before_it() -> None
             await call.read()
         assert error_info(caught.value).reason == "INVALID_FIELD"
 
-    run(FakeEngine({methods.SUBMIT: answer}), check)
+    run(FakeEngine({unary: answer}), check)
 
 
-def test_an_oversized_message_of_a_stream_is_refused_with_details() -> None:
+@pytest.mark.parametrize("stream", methods.BATCH_STREAMS)
+def test_an_oversized_message_of_a_stream_is_refused_with_details(stream: str) -> None:
     async def check(channel: Raw) -> None:
-        call = channel.stream_stream(methods.SUBMIT_STREAM)()
+        call = channel.stream_stream(stream)()
         await call.write(bytes(methods.SUBMIT_BYTES_MAX + 1))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()

@@ -130,6 +130,7 @@ def test_accepted_calls_are_answered_while_health_is_already_not_serving() -> No
 
 OPEN_STREAMS = (
     ("/invengine.v1.ReservationService/SubmitStream", None),
+    ("/invengine.v1.InventoryService/RecordMessageStream", None),
     ("/invengine.v1.JournalService/ReadEvents", journal_service_pb2.ReadEventsRequest(follow=True)),
     ("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest()),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", None),

@@ -11,6 +11,7 @@ import pytest
 
 from invengine.cli.app import loaded, tree
 from invengine.cli.exits import MEANINGS
+from invengine.client import MessageDisposition, commands, messages
 
 from .tree import ROOT, Block, blocks, text_of, written
 
@@ -67,6 +68,25 @@ def test_every_make_target_says_what_it_does() -> None:
     parts = {"lint-rust", "lint-python", "lint-protos"}
     described = set(re.findall(r"^([a-z-]+):.*## .+$", text_of("Makefile"), re.MULTILINE))
     assert set(listed[1].split()) - parts == described
+
+
+def test_the_page_of_messages_has_the_messages_of_the_contract() -> None:
+    """Each with the command that the client makes it of, and with what it can wait for."""
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| `(\w+)` \| (.+) \|$", text_of("docs/messages.md"), re.MULTILINE)
+    proto = text_of("protos/invengine/v1/inventory_service.proto")
+    body = re.search(r"^message SourceMessage \{(.+?)^\}", proto, re.MULTILINE | re.DOTALL)
+    assert body is not None
+    declared = re.findall(r"((?: +//.+\n)+) +\w+ (\w+) = \d+;", body[1])
+    assert [name for name, _, _ in rows] == [name for _, name in declared]
+    for (name, command, waits), (comment, _) in zip(rows, declared, strict=True):
+        assert getattr(messages, name) is getattr(commands, command), name
+        assert (waits != "–") is ("Waits for" in comment), name
+    assert {name for name, _, _ in rows} == set(messages.__all__)
+
+
+def test_the_page_of_messages_has_every_disposition() -> None:
+    page = text_of("docs/messages.md")
+    assert [each.name for each in MessageDisposition if each and f"\n| `{each.name}` |" not in page] == []
 
 
 def test_the_readme_lists_every_method_that_is_not_there_yet() -> None:

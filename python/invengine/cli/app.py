@@ -50,7 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("cli.doctor", "Check what a server with the same flags would depend on."),
     "catalogue": Entry("cli.catalogue", "Items, locations and channels: list, add, import, export, delete."),
     "policies": Entry("cli.policies", "Location groups: add, list, show, delete."),
-    "sources": Entry("cli.sources", "Sources, systems outside: register, list, claims, profile."),
+    "sources": Entry("cli.sources", "Sources, systems outside: register, list, claims, profile, and their messages."),
     "authority": Entry("cli.authority", "Rules of authority: add, list, show, delete, owners, preset."),
     "stock": Entry(
         "cli.stock", "Stock: receive, return, adjust, set, count, move, show, list, at, history, import, export."

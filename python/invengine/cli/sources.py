@@ -1,4 +1,4 @@
-"""`invengine sources`: outside systems, what they are, and their numbers that had no effect."""
+"""`invengine sources`: outside systems, what they are, their numbers that had no effect, and their messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from invengine.cli import source_messages
 from invengine.cli.entities import EntityKind, add_one, entity_commands, print_stored
 from invengine.cli.keys import command_key
 from invengine.cli.options import Json, Key, PutVersion, Target, TimeoutMs, connected
@@ -14,7 +15,9 @@ from invengine.cli.output import print_rows, print_table
 from invengine.client import Client, Source, SourceKind, SourceProfile
 
 app = typer.Typer(
-    help="Sources, systems outside: register, list, claims, profile.", no_args_is_help=True, add_completion=False
+    help="Sources, systems outside: register, list, claims, profile, and their messages.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 SOURCE_PROFILES = EntityKind(
@@ -26,7 +29,10 @@ SOURCE_PROFILES = EntityKind(
     Client.delete_source_profiles,
     Client.get_source_profile,
 )
-SOURCE_COLUMNS = ("source_id", "kind", "epoch", "sequence", "claims")
+SOURCE_COLUMNS = (
+    "source_id", "kind", "epoch", "sequence", "claims", "parked", "parked_for", "waiting", "waiting_for",
+    "dead_letters",
+)  # fmt: skip
 CLAIM_COLUMNS = (
     "source_id", "sku", "location", "state", "quantity", "ledger_quantity", "difference", "reason", "sequence", "time",
     "event_time",
@@ -42,11 +48,12 @@ profile = typer.Typer(
 )
 entity_commands(profile, SOURCE_PROFILES)
 app.add_typer(profile, name="profile")
+source_messages.register(app)
 
 
 @app.callback()
 def root() -> None:
-    """Sources, systems outside: register, list, claims, profile."""
+    """Sources, systems outside: register, list, claims, profile, and their messages."""
 
 
 @app.command("register")
@@ -78,15 +85,24 @@ def register_source(
 def list_sources(
     context: typer.Context, target: Target = None, timeout_ms: TimeoutMs = None, as_json: Json = False
 ) -> None:
-    """List all sources that were registered, with the last number applied and how many claims each has."""
+    """List all sources that were registered, with the last number applied, and what is kept of each.
+
+    Claims are numbers without an effect; for messages that are parked, wait, or were refused see `parked`, `waiting`
+    and `dead-letters`. The ages are those of the oldest ones.
+    """
     with connected(context, target, timeout_ms) as client:
-        found = client.list_sources()
-        print_rows(found, (), as_json=True) if as_json else print_table(SOURCE_COLUMNS, map(_row, found))
+        if as_json:
+            print_rows(client.list_sources(), (), as_json=True)
+            return
+        found = list(client.list_sources())
+        old = source_messages.ages(found, lambda: client.server_info().engine_time)
+    print_table(SOURCE_COLUMNS, map(_row, found, old))
 
 
-def _row(source: Source) -> list[Any]:
+def _row(source: Source, age: tuple[str | None, str | None]) -> list[Any]:
     kind = None if source.profile is None else source.profile.kind
-    return [source.source_id, kind, source.epoch, source.sequence, source.claims]
+    numbers = [source.source_id, kind, source.epoch, source.sequence, source.claims]
+    return [*numbers, source.parked, age[0], source.waiting, age[1], source.dead_letters]
 
 
 @app.command("claims")

@@ -11,7 +11,7 @@ from invengine.cli.options import Channel, Json, Target, TimeoutMs, connected, p
 from invengine.cli.output import plain, print_facts, print_json, print_line, print_table, visible
 
 if TYPE_CHECKING:
-    from invengine.client import Availability, Client, Owner
+    from invengine.client import Availability, Client, Owner, Source
 
 COUNTERS_TIMEOUT_S = 2.0
 # The maximum number of states without an owner in the warning.
@@ -71,36 +71,51 @@ def status(
 ) -> None:
     """Show the server, its guarantees, the digest of its state, and its counters if /metrics can be read.
 
-    Also how many sources and claims there are, and which states nobody owns where rules of authority are in force.
+    Also how many sources there are, their claims and their messages that are kept, and which states nobody owns where
+    rules of authority are in force. It warns of dead letters, and of messages that were parked or wait for long.
     """
     settings = settings_of(context, metrics_address=metrics_address).settings
     with connected(context, target, timeout_ms) as client:
-        described: dict[str, Any] = plain(client.server_info())
+        found = client.server_info()
         digest = client.digest()
-        authority, unowned = authority_of(client)
+        sources, authority, unowned = authority_of(client)
+    described: dict[str, Any] = plain(found)
     facts = described | {"digest": digest.digest, "digest_sequence": digest.sequence}
     facts |= authority
     facts |= counters(settings.metrics_address)
     print_facts(facts, as_json=as_json)
-    if unowned and not as_json:
+    if as_json:
+        return
+    if unowned:
         print_line(_warning(unowned))
+    if sources:
+        from invengine.cli.source_messages import warnings_of
+
+        for warning in warnings_of(sources, found.engine_time):
+            print_line(warning)
 
 
-def authority_of(client: Client) -> tuple[dict[str, Any], Sequence[Owner]]:
-    """What sources claim and what nobody owns: facts, and the states without an owner. An older server says nothing."""
+def authority_of(client: Client) -> tuple[Sequence[Source], dict[str, Any], Sequence[Owner]]:
+    """Sources, what is kept of them and what nobody owns, as facts, and the states without an owner.
+
+    An older server says nothing.
+    """
     from invengine.errors import Unimplemented
 
     try:
         sources = list(client.list_sources())
         unowned = list(client.list_owners(unowned_only=True))
     except Unimplemented:
-        return {}, ()
+        return (), {}, ()
     facts = {
         "sources": len(sources),
         "claims_of_sources": sum(source.claims for source in sources),
+        "parked_messages": sum(source.parked for source in sources),
+        "waiting_messages": sum(source.waiting for source in sources),
+        "dead_letters": sum(source.dead_letters for source in sources),
         "states_without_owner": len(unowned),
     }
-    return facts, unowned
+    return sources, facts, unowned
 
 
 def _warning(unowned: Sequence[Owner]) -> str:

@@ -49,7 +49,7 @@ _MODULE_OF_NAME = {
     "StateFileError": "invengine.client.numbering",
     "StockFold": "invengine.client.fold",
 }
-_MODULES = ("columns", "commands", "results")
+_MODULES = ("columns", "commands", "messages", "results")
 
 
 def __getattr__(name: str) -> Any:

@@ -100,7 +100,8 @@ def delete_authority_rules(
 def list_sources(*, page_size: int = 1000) -> Pages[Source]:
     """All registered sources, in the order they were first registered; fetches page after page.
 
-    Each has its epoch, the last number applied in it, its profile if it has one, and how many claims it has.
+    Each has its epoch, the last number applied in it, its profile if it has one, and how many claims, parked and
+    waiting messages and dead letters it has.
     """
     request = contract.source.ListSourcesRequest(page_size=checked_page_size(page_size))
     method, answer = contract.method("source", "ListSources"), contract.source.ListSourcesResponse
@@ -145,7 +146,18 @@ def list_owners(*, location: str | None = None, unowned_only: bool = False, page
 
 def _source(message: Any) -> Source:
     profile = _SOURCE_PROFILES.value_of(message.profile) if message.HasField("profile") else None
-    return results.Source(message.source_id, message.epoch, message.sequence, profile, message.claims)
+    return results.Source(
+        message.source_id,
+        message.epoch,
+        message.sequence,
+        profile,
+        message.claims,
+        message.parked,
+        stamp_time(message.parked_since) if message.HasField("parked_since") else None,
+        message.waiting,
+        stamp_time(message.waiting_since) if message.HasField("waiting_since") else None,
+        message.dead_letters,
+    )
 
 
 def _claim(message: Any) -> Claim:

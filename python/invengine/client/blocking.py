@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from invengine.client.consuming import Progress
     from invengine.client.event_filter import EventFilter
     from invengine.client.operation import Operation
-    from invengine.client.results import Event, Outcome
+    from invengine.client.results import Event, MessageOutcome, Outcome
     from invengine.client.source_blocking import OrderedSource
     from invengine.positions import JournalPosition
 
@@ -149,6 +149,41 @@ class Client(Reads, ClientCommands, Commands):
             payload, asked = batches.request(frames, len(found))
             found += batches.outcomes(self._call(batches.METHOD, payload, "", time.monotonic() + time_s), asked)
         return batches.located(wanted, found)
+
+    def record_messages(
+        self, messages: Iterable[Draft[Any]], *, timeout_s: float | None = None
+    ) -> list[MessageOutcome]:
+        """Sends messages of sources in order, one outcome each; a rejection is returned, not raised.
+
+        Each is a draft of `messages`, or of the same command, with a `key`, its id, and a `source`, its number. It is
+        applied at once or kept: until the messages before it have come (PARKED), until what it names exists (WAITING),
+        or for a person (DEAD_LETTER). What is REFUSED is not kept; its rejection says what to do. More than 1,000
+        messages are sent as several batches. After an OutcomeUnknown send the same drafts again: nothing is applied
+        twice.
+
+        messages: drafts of messages, such as `messages.goods_received(...)`.
+        """
+        from invengine.client import recording
+
+        found: list[MessageOutcome] = []
+        self._record(recording.check(messages, numbered=True), self._time_s(timeout_s), found)
+        return found
+
+    def _record(self, drafts: list[Draft[Any]], time_s: float, found: list[MessageOutcome]) -> None:
+        """Adds the outcomes to `found`, so that those up to an error are known."""
+        from invengine.client import recording
+
+        sealed, retries = recording.sealed(drafts, time.time_ns(), self.channel, self.actor), Retries("")
+        while len(found) < len(drafts):
+            payload, asked = recording.request(sealed, len(found))
+            deadline = time.monotonic() + time_s
+            taken, busy = recording.outcomes(self._call(recording.METHOD, payload, "", deadline), asked)
+            found += recording.located(drafts[len(found) :], taken)
+            if taken or busy is None:
+                retries.succeeded()
+            else:
+                time.sleep(retries.pause_s(busy, deadline))
+                retries.resume()
 
     def submit_reserves(
         self,

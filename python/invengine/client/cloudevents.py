@@ -46,6 +46,8 @@ def _subject(event: Event) -> str:
         fact = getattr(fact, fact.WhichOneof("entity") or "", None)
     if event.kind == "echoed":
         fact = fact.origin
+    if event.kind in ("message_parked", "message_dead") and event.context is not None:
+        fact = event.context.source
     if hasattr(fact, "sku") and hasattr(fact, "location"):
         return f"{fact.sku}@{fact.location}"
     names = (

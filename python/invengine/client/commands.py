@@ -16,6 +16,7 @@ from invengine.client.draft import CommandFields as CommandFields
 from invengine.client.draft import Draft as Draft
 from invengine.client.draft import Kind
 from invengine.client.entities import *  # noqa: F403
+from invengine.client.kept_messages import *  # noqa: F403
 from invengine.client.reserving import reserving
 from invengine.client.stock_transfers import *  # noqa: F403
 from invengine.client.times import put_seconds, seconds_and_nanos

@@ -15,6 +15,7 @@ from invengine.client.authority import AuthorityCommands, AuthorityReads
 from invengine.client.descriptors import CommandMethod, ListMethod, ReadMethod
 from invengine.client.draft import Draft
 from invengine.client.entities import EntityCommands, EntityReads
+from invengine.client.kept_messages import KeptMessageCommands, KeptMessageReads
 from invengine.client.reads import Pages, Read
 from invengine.client.stock_transfers import StockTransferCommands, StockTransferReads, delete_stock_transfers
 
@@ -74,14 +75,14 @@ class AsyncCommands(_CommandMethods, ABC):
         """Sends one draft; await it for the answer. `timeout_s` takes precedence over that of the draft."""
 
 
-class ClientCommands(EntityCommands, AuthorityCommands):
+class ClientCommands(EntityCommands, AuthorityCommands, KeptMessageCommands):
     """The commands that only a client sends, not an operation or a source."""
 
     register_source = CommandMethod(commands.register_source)
     delete_stock_transfers = CommandMethod(delete_stock_transfers)
 
 
-class _ReadMethods(StockTransferReads, AuthorityReads):
+class _ReadMethods(StockTransferReads, AuthorityReads, KeptMessageReads):
     get_reservation = ReadMethod(reads.get_reservation)
     list_reservations = ListMethod(reads.list_reservations)
     get_outcome = ReadMethod(reads.get_outcome)

@@ -10,11 +10,12 @@ from typing import Any
 
 from invengine.client import arguments
 from invengine.client.draft import Draft
-from invengine.client.results import Position, Registration
+from invengine.client.results import MessageOutcome, Position, Registration
 from invengine.errors import (
     AuthMissing,
     ChannelNotAllowed,
     DedupeWindowExpired,
+    Fault,
     InvalidArgument,
     InvalidField,
     InvengineError,
@@ -59,13 +60,17 @@ def consumes_number(error: InvengineError, source_id: str) -> bool:
 
 
 class Message:
-    """One numbered draft. `uncertain`: it was sent without getting an answer, so its number may be used up."""
+    """One numbered draft. `uncertain`: it was sent without getting an answer, so its number may be used up.
 
-    __slots__ = ("draft", "number", "running", "uncertain")
+    `recorded`: it is sent as a message that the ledger keeps if it cannot be applied, and not as a command.
+    """
 
-    def __init__(self, draft: Draft[Any], number: int) -> None:
+    __slots__ = ("draft", "number", "recorded", "running", "uncertain")
+
+    def __init__(self, draft: Draft[Any], number: int, recorded: bool = False) -> None:
         self.draft = draft
         self.number = number
+        self.recorded = recorded
         self.running = True
         self.uncertain = False
 
@@ -92,10 +97,15 @@ class Numbering:
         """Open messages without a waiting caller; they must be settled before a new message is sent."""
         return [message for message in self._open if not message.running]
 
-    def add(self, draft: Draft[Any]) -> Message:
+    @property
+    def in_flight(self) -> bool:
+        """True while a message has a waiting caller."""
+        return any(message.running for message in self._open)
+
+    def add(self, draft: Draft[Any], recorded: bool = False) -> Message:
         """Assigns the next number."""
         self._last += 1
-        message = Message(draft, self._last)
+        message = Message(draft, self._last, recorded)
         self._open.append(message)
         return message
 
@@ -103,6 +113,10 @@ class Numbering:
         """Writes the position of the message into its draft."""
         source = message.draft.request.context.source
         source.source_id, source.epoch, source.sequence = self.source_id, self.epoch, message.number
+
+    def is_last(self, message: Message) -> bool:
+        """True if no later number was given."""
+        return message.number == self._last
 
     def is_first(self, message: Message) -> bool:
         """True if everything before it is answered."""
@@ -229,6 +243,10 @@ def resume_position(source_id: str, epoch: int | None, sequence: int | None, fil
     return None if file is None else file.load(source_id)
 
 
+RECORDED_AT_ONCE = 1_000
+"""Messages of one call of `record`, after which the position is saved."""
+
+
 class NumberedSource:
     """What the sources of both clients are made of: the numbers of their messages, and the file that remembers them."""
 
@@ -237,6 +255,37 @@ class NumberedSource:
         self._file = file
         self.registration = registration
         """The result of registering, with the last sequence of the previous epoch; None if an epoch was continued."""
+
+    def _numbered(self, drafts: list[Draft[Any]]) -> list[Message]:
+        """Gives each message its number, and writes it into its draft."""
+        found = [self._numbering.add(draft, recorded=True) for draft in drafts]
+        for message in found:
+            self._numbering.stamp(message)
+        return found
+
+    def _concluded(self, messages: list[Message], outcomes: list[MessageOutcome]) -> None:
+        """Settles the messages that the ledger has; one that it refused keeps its number if a later one is used."""
+        for message, outcome in zip(reversed(messages), reversed(outcomes), strict=True):
+            refused = None if outcome.is_kept else outcome.rejection
+            if refused is None or consumes_number(refused, self._numbering.source_id):
+                self._numbering.settle(message)
+            else:
+                self._give_up(message)
+        self._save()
+
+    def _unanswered(self, messages: list[Message], error: BaseException) -> None:
+        """Keeps the numbers of messages without an answer, unless nothing was sent."""
+        unsent = isinstance(error, Rejected) or (isinstance(error, Fault) and not error.outcome_unknown)
+        for message in reversed(messages):
+            if unsent:
+                self._give_up(message)
+            else:
+                self._numbering.abandon(message)
+
+    def _give_up(self, message: Message) -> None:
+        """Takes the last number back; any other stays open, to be sent again before anything else."""
+        if not (self._numbering.is_last(message) and self._numbering.withdraw(message)):
+            message.running = False
 
     def _save(self) -> None:
         if self._file is not None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from invengine.client import arguments, commands
+from invengine.client import arguments, commands, recording
 from invengine.client.draft import Draft
 from invengine.client.methods import AsyncCommands
-from invengine.client.numbering import Message, NumberedSource, Numbering, StateFile, consumes_number, resume_position
-from invengine.client.results import Position, Registration
+from invengine.client.numbering import (
+    RECORDED_AT_ONCE,
+    Message,
+    NumberedSource,
+    Numbering,
+    StateFile,
+    consumes_number,
+    resume_position,
+)
+from invengine.client.results import MessageOutcome, Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ class AsyncSource(NumberedSource, AsyncCommands):
         self._slots = asyncio.Semaphore(window)
         self._progress = asyncio.Event()
         self._recovery = asyncio.Lock()
+        self._recording = asyncio.Lock()
 
     @classmethod
     async def open(
@@ -87,11 +96,56 @@ class AsyncSource(NumberedSource, AsyncCommands):
 
     async def _send(self, draft: Draft[T], timeout_s: float | None) -> T:
         deadline = time.monotonic() + draft.time_s(timeout_s, self._client.timeout_s)
+        if self._recording.locked():
+            async with self._recording:
+                pass
         async with self._slots:
             if self._numbering.abandoned:
                 await self._settle_abandoned(deadline)
             answer: T = await self._deliver(self._numbering.add(draft), deadline)
             return answer
+
+    async def record(self, messages: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[MessageOutcome]:
+        """Sends messages in order, as the next ones of this source; one outcome each, and no rejection is raised.
+
+        Each is a draft of `messages` with a `key`, its id; the source gives it its number. What cannot be applied is
+        kept by the ledger and holds up nothing behind it. What has no answer (OutcomeUnknown), or is REFUSED while a
+        later message is kept, is sent again before the next message. PARKED means that the ledger lacks earlier
+        messages: send again what comes after the number that `list_sources` has.
+
+        messages: drafts of messages, such as `messages.goods_received(...)`.
+        """
+        wanted, found = recording.check(messages, numbered=False), list[MessageOutcome]()
+        time_s = arguments.timeout(self._client.timeout_s if timeout_s is None else timeout_s, "timeout_s")
+        async with self._recording:
+            for start in range(0, len(wanted), RECORDED_AT_ONCE):
+                deadline = time.monotonic() + time_s
+                await self._wait_until_alone(deadline)
+                if self._numbering.abandoned:
+                    await self._settle_abandoned(deadline)
+                found += await self._record(wanted[start : start + RECORDED_AT_ONCE], deadline)
+        return found
+
+    async def _wait_until_alone(self, deadline: float) -> None:
+        """Waits for the answers to commands under way: the number of one may still change, that of a message cannot."""
+        while self._numbering.in_flight:
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.0)):
+                    await self._progress.wait()
+            except TimeoutError:
+                raise DeadlineExceeded("the commands before these messages were not answered in time") from None
+
+    async def _record(self, drafts: list[Draft[Any]], deadline: float) -> list[MessageOutcome]:
+        numbered, outcomes = self._numbered(drafts), list[MessageOutcome]()
+        try:
+            await self._client._record(drafts, max(deadline - time.monotonic(), 0.0), outcomes)
+        except BaseException as error:
+            self._unanswered(numbered[len(outcomes) :], error)
+            raise
+        finally:
+            self._concluded(numbered[: len(outcomes)], outcomes)
+            self._notify()
+        return outcomes
 
     async def _settle_abandoned(self, deadline: float) -> None:
         async with self._recovery:
@@ -138,7 +192,11 @@ class AsyncSource(NumberedSource, AsyncCommands):
 
     async def _attempt(self, message: Message, deadline: float) -> Any:
         self._numbering.stamp(message)
-        return await self._client.send(message.draft, max(deadline - time.monotonic(), 0.0))
+        left_s = max(deadline - time.monotonic(), 0.0)
+        if not message.recorded:
+            return await self._client.send(message.draft, left_s)
+        (outcome,) = await self._client.record_messages([message.draft], timeout_s=left_s)
+        return recording.raised(outcome)
 
     async def _wait_until_first(self, message: Message, deadline: float) -> None:
         """Waits until everything before the message is answered, and settles abandoned messages itself."""
@@ -168,6 +226,9 @@ class AsyncSource(NumberedSource, AsyncCommands):
             self._settle(message)
         elif isinstance(error, Fault) and (error.outcome_unknown or message.uncertain):
             self._abandon(message)
+        elif message.recorded:
+            self._give_up(message)
+            self._notify()
         else:
             if not self._numbering.withdraw(message):
                 draft = commands.register_source(self._numbering.source_id)

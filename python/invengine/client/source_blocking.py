@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from invengine.client import arguments, recording
 from invengine.client.draft import Draft
 from invengine.client.methods import Commands
-from invengine.client.numbering import Message, NumberedSource, Numbering, StateFile, consumes_number, resume_position
-from invengine.client.results import Position, Registration
+from invengine.client.numbering import (
+    RECORDED_AT_ONCE,
+    Message,
+    NumberedSource,
+    Numbering,
+    StateFile,
+    consumes_number,
+    resume_position,
+)
+from invengine.client.results import MessageOutcome, Position, Registration
 from invengine.errors import DeadlineExceeded, Fault, InvengineError, Rejected, SequenceGap, StaleEpoch
 
 if TYPE_CHECKING:
@@ -76,6 +86,37 @@ class OrderedSource(NumberedSource, Commands):
             answer: T = self._deliver(self._numbering.add(draft), deadline)
             return answer
 
+    def record(self, messages: Iterable[Draft[Any]], *, timeout_s: float | None = None) -> list[MessageOutcome]:
+        """Sends messages in order, as the next ones of this source; one outcome each, and no rejection is raised.
+
+        Each is a draft of `messages` with a `key`, its id; the source gives it its number. What cannot be applied is
+        kept by the ledger and holds up nothing behind it. What has no answer (OutcomeUnknown), or is REFUSED while a
+        later message is kept, is sent again before the next message. PARKED means that the ledger lacks earlier
+        messages: send again what comes after the number that `list_sources` has.
+
+        messages: drafts of messages, such as `messages.goods_received(...)`.
+        """
+        wanted, found = recording.check(messages, numbered=False), list[MessageOutcome]()
+        time_s = arguments.timeout(self._client.timeout_s if timeout_s is None else timeout_s, "timeout_s")
+        for start in range(0, len(wanted), RECORDED_AT_ONCE):
+            deadline = time.monotonic() + time_s
+            with self._turn:
+                for message in self._numbering.abandoned:
+                    self._settle_abandoned(message, deadline)
+                found += self._record(wanted[start : start + RECORDED_AT_ONCE], deadline)
+        return found
+
+    def _record(self, drafts: list[Draft[Any]], deadline: float) -> list[MessageOutcome]:
+        numbered, outcomes = self._numbered(drafts), list[MessageOutcome]()
+        try:
+            self._client._record(drafts, max(deadline - time.monotonic(), 0.0), outcomes)
+        except BaseException as error:
+            self._unanswered(numbered[len(outcomes) :], error)
+            raise
+        finally:
+            self._concluded(numbered[: len(outcomes)], outcomes)
+        return outcomes
+
     def _settle_abandoned(self, message: Message, deadline: float) -> None:
         try:
             self._deliver(message, deadline)
@@ -105,7 +146,11 @@ class OrderedSource(NumberedSource, Commands):
 
     def _attempt(self, message: Message, deadline: float) -> Any:
         self._numbering.stamp(message)
-        return self._client.send(message.draft, max(deadline - time.monotonic(), 0.0))
+        left_s = max(deadline - time.monotonic(), 0.0)
+        if not message.recorded:
+            return self._client.send(message.draft, left_s)
+        (outcome,) = self._client.record_messages([message.draft], timeout_s=left_s)
+        return recording.raised(outcome)
 
     def _resend(self, gap: SequenceGap, message: Message, deadline: float) -> None:
         earlier = self._numbering.answered_from(gap.expected, message.number)
@@ -123,6 +168,8 @@ class OrderedSource(NumberedSource, Commands):
             self._settle(message)
         elif isinstance(error, Fault) and (error.outcome_unknown or message.uncertain):
             self._numbering.abandon(message)
+        elif message.recorded:
+            self._give_up(message)
         else:
             self._numbering.withdraw(message)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from invengine.service.bounds import Bound, BoundReachedError
 from invengine.service.edge import Context, while_serving
-from invengine.service.methods import SERVER_INFO, SUBMIT, Method
+from invengine.service.methods import BATCH_STREAMS, SERVER_INFO, Method
 from invengine.service.ports import EnginePort
 from invengine.service.refusals import RefusedError, from_status, too_large
 from invengine.v1 import admin_service_pb2
 
-# Messages of one SubmitStream that may be in flight at once; further ones stay in the transport.
+# Batches of one stream that may be in flight at once; further ones stay in the transport.
 STREAM_WINDOW = 16
 
 # The longest timeout of a call to the engine; a caller of the door may name a longer one.
@@ -43,7 +43,7 @@ def call_metadata(context: Context) -> CallMetadata:
 
 
 class EngineCalls:
-    """The unary methods and SubmitStream of one engine. `door` is the name that GetServerInfo reports.
+    """The unary methods and the streams of batches of one engine. `door` is the name that GetServerInfo reports.
 
     Once `stopping` is set, open streams end with DRAINING after the answers to what was accepted.
     """
@@ -59,7 +59,7 @@ class EngineCalls:
         answer = await self._start(method.path, payload, call_metadata(context))
         return self._with_door(answer) if method.path == SERVER_INFO else answer
 
-    async def submit_stream(self, method: Method, requests: AsyncIterator[bytes], context: Context) -> None:
+    async def batch_stream(self, method: Method, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answers each message in the order of the requests, with several in flight; the first refusal ends it."""
         waiting: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue(STREAM_WINDOW)
         reader = asyncio.create_task(self._read_requests(method, requests, call_metadata(context), waiting))
@@ -84,7 +84,7 @@ class EngineCalls:
         try:
             async for payload in while_serving(self._stopping, requests):
                 check_size(payload, method.bytes_max)
-                await waiting.put(self._start(SUBMIT, payload, metadata))
+                await waiting.put(self._start(BATCH_STREAMS[method.path], payload, metadata))
         finally:
             await waiting.put(None)
 

@@ -24,6 +24,8 @@ SUBMIT_BYTES_MAX = 4 << 20
 
 SUBMIT = "/invengine.v1.ReservationService/Submit"
 SUBMIT_STREAM = "/invengine.v1.ReservationService/SubmitStream"
+RECORD_MESSAGES = "/invengine.v1.InventoryService/RecordMessages"
+RECORD_MESSAGE_STREAM = "/invengine.v1.InventoryService/RecordMessageStream"
 READ_EVENTS = "/invengine.v1.JournalService/ReadEvents"
 SERVER_INFO = "/invengine.v1.AdminService/GetServerInfo"
 
@@ -38,15 +40,18 @@ _FILES = (
     source_service_pb2,
 )
 
+# Streams of batches, each with the method that answers one batch.
+BATCH_STREAMS = {SUBMIT_STREAM: SUBMIT, RECORD_MESSAGE_STREAM: RECORD_MESSAGES}
+
 # Methods that carry many commands or many entities in one message.
-_BATCHES = re.compile(r"Submit|SubmitStream|RecordMessages|Upsert\w+")
+_BATCHES = re.compile(r"Submit|SubmitStream|RecordMessages|RecordMessageStream|Upsert\w+")
 
 
 class Shape(enum.Enum):
     """How the messages of a method flow."""
 
     UNARY = "unary"
-    SUBMIT_STREAM = "submit_stream"
+    BATCH_STREAM = "batch_stream"
     READ_EVENTS = "read_events"
     LATER = "later"
 
@@ -82,8 +87,8 @@ def _method(service: ServiceDescriptor, method: MethodDescriptor) -> Method:
 
 
 def _shape(path: str, method: MethodDescriptor) -> Shape:
-    if path == SUBMIT_STREAM:
-        return Shape.SUBMIT_STREAM
+    if path in BATCH_STREAMS:
+        return Shape.BATCH_STREAM
     if path == READ_EVENTS:
         return Shape.READ_EVENTS
     streams = method.client_streaming or method.server_streaming

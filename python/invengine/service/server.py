@@ -116,8 +116,8 @@ class PythonService:
     def _handler(self, method: Method) -> Handler:
         if method.shape is Shape.UNARY:
             return self._unary(method)
-        if method.shape is Shape.SUBMIT_STREAM:
-            return self._submit_stream(method)
+        if method.shape is Shape.BATCH_STREAM:
+            return self._batch_stream(method)
         if method.shape is Shape.READ_EVENTS:
             return self._read_events(method)
         return self._unknown(method.path)
@@ -128,9 +128,9 @@ class PythonService:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    def _submit_stream(self, method: Method) -> Handler:
+    def _batch_stream(self, method: Method) -> Handler:
         async def handle(requests: AsyncIterator[bytes], context: Context) -> None:
-            await guard(method.path, context, self._meter, self._calls.submit_stream(method, requests, context))
+            await guard(method.path, context, self._meter, self._calls.batch_stream(method, requests, context))
 
         return grpc.stream_stream_rpc_method_handler(handle)
 

@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from invengine.v1 import reservation_service_pb2 as _reservation_service_pb2
 from invengine.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +20,52 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MessageDisposition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessageDispositionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageDisposition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MESSAGE_DISPOSITION_UNSPECIFIED: _MessageDisposition.ValueType  # 0
+    """Not set."""
+    MESSAGE_DISPOSITION_APPLIED: _MessageDisposition.ValueType  # 1
+    """It was applied, now or before (receipt.replayed)."""
+    MESSAGE_DISPOSITION_PARKED: _MessageDisposition.ValueType  # 2
+    """It came before its turn and is applied as soon as the messages before it have come (SourceService.ListParked)."""
+    MESSAGE_DISPOSITION_WAITING: _MessageDisposition.ValueType  # 3
+    """It names what is not known yet and is applied as soon as that exists, within 24 hours; then it becomes a dead letter. Its
+    number is consumed (SourceService.ListWaiting).
+    """
+    MESSAGE_DISPOSITION_DEAD_LETTER: _MessageDisposition.ValueType  # 4
+    """It was refused and is kept for a person to see. Its number is consumed (SourceService.ListDeadLetters)."""
+    MESSAGE_DISPOSITION_REFUSED: _MessageDisposition.ValueType  # 5
+    """It was refused and is not kept; its number is not consumed, unless it was before. For UNKNOWN_SOURCE, STALE_EPOCH,
+    SEQUENCE_CONFLICT, SEQUENCE_CONSUMED, OVERLOADED, MESSAGE_TOO_LARGE, and for a message whose id or position cannot be read
+    (INVALID_FIELD).
+    """
+
+class MessageDisposition(_MessageDisposition, metaclass=_MessageDispositionEnumTypeWrapper):
+    """What became of a message."""
+
+MESSAGE_DISPOSITION_UNSPECIFIED: MessageDisposition.ValueType  # 0
+"""Not set."""
+MESSAGE_DISPOSITION_APPLIED: MessageDisposition.ValueType  # 1
+"""It was applied, now or before (receipt.replayed)."""
+MESSAGE_DISPOSITION_PARKED: MessageDisposition.ValueType  # 2
+"""It came before its turn and is applied as soon as the messages before it have come (SourceService.ListParked)."""
+MESSAGE_DISPOSITION_WAITING: MessageDisposition.ValueType  # 3
+"""It names what is not known yet and is applied as soon as that exists, within 24 hours; then it becomes a dead letter. Its
+number is consumed (SourceService.ListWaiting).
+"""
+MESSAGE_DISPOSITION_DEAD_LETTER: MessageDisposition.ValueType  # 4
+"""It was refused and is kept for a person to see. Its number is consumed (SourceService.ListDeadLetters)."""
+MESSAGE_DISPOSITION_REFUSED: MessageDisposition.ValueType  # 5
+"""It was refused and is not kept; its number is not consumed, unless it was before. For UNKNOWN_SOURCE, STALE_EPOCH,
+SEQUENCE_CONFLICT, SEQUENCE_CONSUMED, OVERLOADED, MESSAGE_TOO_LARGE, and for a message whose id or position cannot be read
+(INVALID_FIELD).
+"""
+Global___MessageDisposition: _TypeAlias = MessageDisposition  # noqa: Y015
 
 @_typing.final
 class StockLine(_message.Message):
@@ -978,33 +1026,83 @@ Global___DeleteStockTransfersResponse: _TypeAlias = DeleteStockTransfersResponse
 
 @_typing.final
 class SourceMessage(_message.Message):
-    """A message of a source in canonical form."""
+    """A message of a source: a command that its system reports, with the message's id as context.idempotency_key and its position
+    as context.source, both required. It has the same effect as the command alone.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CONTEXT_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
-    BODY_FIELD_NUMBER: _builtins.int
-    type: _builtins.str
-    """The canonical type, such as stock.received."""
-    body: _builtins.bytes
-    """The canonical body, encoded as the type says."""
+    GOODS_RECEIVED_FIELD_NUMBER: _builtins.int
+    RETURN_RECEIVED_FIELD_NUMBER: _builtins.int
+    STOCK_LEVEL_REPORTED_FIELD_NUMBER: _builtins.int
+    CYCLE_COUNT_ADJUSTED_FIELD_NUMBER: _builtins.int
+    STOCK_ADJUSTED_FIELD_NUMBER: _builtins.int
+    STOCK_MOVED_FIELD_NUMBER: _builtins.int
+    TRANSFER_SHIPPED_FIELD_NUMBER: _builtins.int
+    TRANSFER_RECEIVED_FIELD_NUMBER: _builtins.int
+    TRANSFER_CLOSED_FIELD_NUMBER: _builtins.int
+    RESERVATION_CREATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def context(self) -> _types_pb2.CommandContext:
-        """Shared fields; `source` is required."""
+    def goods_received(self) -> Global___ReceiveRequest:
+        """Goods came in."""
+
+    @_builtins.property
+    def return_received(self) -> Global___ReturnRequest:
+        """Sold goods came back."""
+
+    @_builtins.property
+    def stock_level_reported(self) -> Global___SetQuantityRequest:
+        """What the source takes the stock to be."""
+
+    @_builtins.property
+    def cycle_count_adjusted(self) -> Global___CountRequest:
+        """Somebody counted; context.event_time says as of when."""
+
+    @_builtins.property
+    def stock_adjusted(self) -> Global___AdjustRequest:
+        """A difference."""
+
+    @_builtins.property
+    def stock_moved(self) -> Global___MoveQuantityRequest:
+        """Units changed their state."""
+
+    @_builtins.property
+    def transfer_shipped(self) -> Global___ShipTransferRequest:
+        """Goods left for another location."""
+
+    @_builtins.property
+    def transfer_received(self) -> Global___ReceiveTransferRequest:
+        """Goods of a stock transfer arrived. Waits for a transfer that is not known yet."""
+
+    @_builtins.property
+    def transfer_closed(self) -> Global___CloseTransferRequest:
+        """What has not arrived of a stock transfer will not. Waits for a transfer that is not known yet."""
+
+    @_builtins.property
+    def reservation_created(self) -> _reservation_service_pb2.ReserveRequest:
+        """A hold was taken elsewhere."""
 
     def __init__(
         self,
         *,
-        context: _types_pb2.CommandContext | None = ...,
-        type: _builtins.str = ...,
-        body: _builtins.bytes = ...,
+        goods_received: Global___ReceiveRequest | None = ...,
+        return_received: Global___ReturnRequest | None = ...,
+        stock_level_reported: Global___SetQuantityRequest | None = ...,
+        cycle_count_adjusted: Global___CountRequest | None = ...,
+        stock_adjusted: Global___AdjustRequest | None = ...,
+        stock_moved: Global___MoveQuantityRequest | None = ...,
+        transfer_shipped: Global___ShipTransferRequest | None = ...,
+        transfer_received: Global___ReceiveTransferRequest | None = ...,
+        transfer_closed: Global___CloseTransferRequest | None = ...,
+        reservation_created: _reservation_service_pb2.ReserveRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cycle_count_adjusted", b"cycle_count_adjusted", "goods_received", b"goods_received", "reservation_created", b"reservation_created", "return_received", b"return_received", "stock_adjusted", b"stock_adjusted", "stock_level_reported", b"stock_level_reported", "stock_moved", b"stock_moved", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "context", b"context", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cycle_count_adjusted", b"cycle_count_adjusted", "goods_received", b"goods_received", "reservation_created", b"reservation_created", "return_received", b"return_received", "stock_adjusted", b"stock_adjusted", "stock_level_reported", b"stock_level_reported", "stock_moved", b"stock_moved", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["goods_received", "return_received", "stock_level_reported", "cycle_count_adjusted", "stock_adjusted", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed", "reservation_created"]  # noqa: Y015
+    _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___SourceMessage: _TypeAlias = SourceMessage  # noqa: Y015
 
@@ -1017,7 +1115,7 @@ class RecordMessagesRequest(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceMessage]:
-        """1 to 1,000."""
+        """1 to 1,000. They may be of several sources."""
 
     def __init__(
         self,
@@ -1039,6 +1137,9 @@ class RecordMessagesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTCOMES_FIELD_NUMBER: _builtins.int
+    DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    durable_sequence: _builtins.int
+    """Position up to which the journal is durable; every outcome is covered by it."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageOutcome]:
         """One for each message."""
@@ -1047,14 +1148,67 @@ class RecordMessagesResponse(_message.Message):
         self,
         *,
         outcomes: _abc.Iterable[Global___MessageOutcome] | None = ...,
+        durable_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "outcomes", b"outcomes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordMessagesResponse: _TypeAlias = RecordMessagesResponse  # noqa: Y015
+
+@_typing.final
+class RecordMessageStreamRequest(_message.Message):
+    """Messages in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceMessage]:
+        """1 to 1,000. They may be of several sources."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___SourceMessage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordMessageStreamRequest: _TypeAlias = RecordMessageStreamRequest  # noqa: Y015
+
+@_typing.final
+class RecordMessageStreamResponse(_message.Message):
+    """Outcomes in the order of the messages of one request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    durable_sequence: _builtins.int
+    """Position up to which the journal is durable; every outcome is covered by it."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageOutcome]:
+        """One for each message."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___MessageOutcome] | None = ...,
+        durable_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordMessageStreamResponse: _TypeAlias = RecordMessageStreamResponse  # noqa: Y015
 
 @_typing.final
 class MessageOutcome(_message.Message):
@@ -1062,29 +1216,35 @@ class MessageOutcome(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DISPOSITION_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
-    PARKED_FIELD_NUMBER: _builtins.int
+    CLAIMED_LINES_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
-    parked: _builtins.bool
-    """True if it waits until the gap before it is filled."""
+    disposition: Global___MessageDisposition.ValueType
+    """What became of it."""
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
-        """Set if accepted or parked."""
+        """Its position in the journal: of its last event, or of the event that keeps it. Absent if it was refused."""
+
+    @_builtins.property
+    def claimed_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indexes, from 0, of the lines that were only recorded as claims."""
 
     @_builtins.property
     def rejection(self) -> _types_pb2.Rejection:
-        """Set if refused."""
+        """Why it is a dead letter or was refused."""
 
     def __init__(
         self,
         *,
+        disposition: Global___MessageDisposition.ValueType = ...,
         receipt: _types_pb2.Receipt | None = ...,
-        parked: _builtins.bool = ...,
+        claimed_lines: _abc.Iterable[_builtins.int] | None = ...,
         rejection: _types_pb2.Rejection | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parked", b"parked", "receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed_lines", b"claimed_lines", "disposition", b"disposition", "receipt", b"receipt", "rejection", b"rejection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,11 @@ class InventoryServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesResponse.FromString,
                 _registered_method=True)
+        self.RecordMessageStream = channel.stream_stream(
+                '/invengine.v1.InventoryService/RecordMessageStream',
+                request_serializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamResponse.FromString,
+                _registered_method=True)
         self.GetInventoryLevel = channel.unary_unary(
                 '/invengine.v1.InventoryService/GetInventoryLevel',
                 request_serializer=invengine_dot_v1_dot_inventory__service__pb2.GetInventoryLevelRequest.SerializeToString,
@@ -221,7 +226,18 @@ class InventoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RecordMessages(self, request, context):
-        """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version.
+        """Messages of sources, in order. Each is applied, parked, waits, or becomes a dead letter: nothing that a source has told is
+        lost, and a message that cannot be applied does not hold up those behind it. Messages that were kept before are applied in
+        the same step as what they waited for.
+        The answer has at most 4 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordMessageStream(self, request_iterator, context):
+        """The same, one request after the other over one call; the first refusal of a request ends it.
+        The answer has at most 4 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -310,6 +326,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.RecordMessages,
                     request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesResponse.SerializeToString,
+            ),
+            'RecordMessageStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RecordMessageStream,
+                    request_deserializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamResponse.SerializeToString,
             ),
             'GetInventoryLevel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetInventoryLevel,
@@ -675,6 +696,33 @@ class InventoryService(object):
             '/invengine.v1.InventoryService/RecordMessages',
             invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesRequest.SerializeToString,
             invengine_dot_v1_dot_inventory__service__pb2.RecordMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordMessageStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/invengine.v1.InventoryService/RecordMessageStream',
+            invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamRequest.SerializeToString,
+            invengine_dot_v1_dot_inventory__service__pb2.RecordMessageStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,7 +90,15 @@ class InventoryServiceStub:
     The answer has at most 4 KiB.
     """
     RecordMessages: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]
-    """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
+    """Messages of sources, in order. Each is applied, parked, waits, or becomes a dead letter: nothing that a source has told is
+    lost, and a message that cannot be applied does not hold up those behind it. Messages that were kept before are applied in
+    the same step as what they waited for.
+    The answer has at most 4 MiB.
+    """
+    RecordMessageStream: _grpc.StreamStreamMultiCallable[_inventory_service_pb2.RecordMessageStreamRequest, _inventory_service_pb2.RecordMessageStreamResponse]
+    """The same, one request after the other over one call; the first refusal of a request ends it.
+    The answer has at most 4 MiB.
+    """
     GetInventoryLevel: _grpc.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]
     """One level.
     The answer has at most 4 KiB.
@@ -162,7 +170,15 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     The answer has at most 4 KiB.
     """
     RecordMessages: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.RecordMessagesRequest, _inventory_service_pb2.RecordMessagesResponse]  # type: ignore[assignment]
-    """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
+    """Messages of sources, in order. Each is applied, parked, waits, or becomes a dead letter: nothing that a source has told is
+    lost, and a message that cannot be applied does not hold up those behind it. Messages that were kept before are applied in
+    the same step as what they waited for.
+    The answer has at most 4 MiB.
+    """
+    RecordMessageStream: _aio.StreamStreamMultiCallable[_inventory_service_pb2.RecordMessageStreamRequest, _inventory_service_pb2.RecordMessageStreamResponse]  # type: ignore[assignment]
+    """The same, one request after the other over one call; the first refusal of a request ends it.
+    The answer has at most 4 MiB.
+    """
     GetInventoryLevel: _aio.UnaryUnaryMultiCallable[_inventory_service_pb2.GetInventoryLevelRequest, _inventory_service_pb2.GetInventoryLevelResponse]  # type: ignore[assignment]
     """One level.
     The answer has at most 4 KiB.
@@ -309,7 +325,21 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inventory_service_pb2.RecordMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inventory_service_pb2.RecordMessagesResponse, _abc.Awaitable[_inventory_service_pb2.RecordMessagesResponse]]:
-        """Canonical messages of a source, sequenced. Answers UNIMPLEMENTED in this version."""
+        """Messages of sources, in order. Each is applied, parked, waits, or becomes a dead letter: nothing that a source has told is
+        lost, and a message that cannot be applied does not hold up those behind it. Messages that were kept before are applied in
+        the same step as what they waited for.
+        The answer has at most 4 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordMessageStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inventory_service_pb2.RecordMessageStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_service_pb2.RecordMessageStreamResponse], _abc.AsyncIterator[_inventory_service_pb2.RecordMessageStreamResponse]]:
+        """The same, one request after the other over one call; the first refusal of a request ends it.
+        The answer has at most 4 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetInventoryLevel(

@@ -832,6 +832,12 @@ class Event(_message.Message):
     TRANSFER_CLOSED_FIELD_NUMBER: _builtins.int
     CLAIM_MADE_FIELD_NUMBER: _builtins.int
     ECHOED_FIELD_NUMBER: _builtins.int
+    MESSAGE_PARKED_FIELD_NUMBER: _builtins.int
+    MESSAGE_WAITS_FIELD_NUMBER: _builtins.int
+    MESSAGE_DEAD_FIELD_NUMBER: _builtins.int
+    WAIT_ENDED_FIELD_NUMBER: _builtins.int
+    LETTER_SETTLED_FIELD_NUMBER: _builtins.int
+    GAP_SKIPPED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its position: gapless, starting at 1."""
     writer_epoch: _builtins.int
@@ -952,6 +958,30 @@ class Event(_message.Message):
     def echoed(self) -> Global___Echoed:
         """A message passed on one of another source that was applied already."""
 
+    @_builtins.property
+    def message_parked(self) -> Global___MessageParked:
+        """A message came before its turn and is kept."""
+
+    @_builtins.property
+    def message_waits(self) -> Global___MessageWaits:
+        """A message waits for what it names; its number was consumed."""
+
+    @_builtins.property
+    def message_dead(self) -> Global___MessageDead:
+        """A message was refused and is kept as a dead letter; its number was consumed."""
+
+    @_builtins.property
+    def wait_ended(self) -> Global___WaitEnded:
+        """A message waits no more; what the command's other events say is its effect."""
+
+    @_builtins.property
+    def letter_settled(self) -> Global___LetterSettled:
+        """A dead letter was sent again, with the effect that the command's other events say, or given up."""
+
+    @_builtins.property
+    def gap_skipped(self) -> Global___GapSkipped:
+        """Missing numbers of a source were given up."""
+
     def __init__(
         self,
         *,
@@ -986,12 +1016,18 @@ class Event(_message.Message):
         transfer_closed: Global___TransferClosed | None = ...,
         claim_made: Global___ClaimMade | None = ...,
         echoed: Global___Echoed | None = ...,
+        message_parked: Global___MessageParked | None = ...,
+        message_waits: Global___MessageWaits | None = ...,
+        message_dead: Global___MessageDead | None = ...,
+        wait_ended: Global___WaitEnded | None = ...,
+        letter_settled: Global___LetterSettled | None = ...,
+        gap_skipped: Global___GapSkipped | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "gap_skipped", b"gap_skipped", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "letter_settled", b"letter_settled", "location_upserted", b"location_upserted", "message_dead", b"message_dead", "message_parked", b"message_parked", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "message_waits", b"message_waits", "released", b"released", "reserved", b"reserved", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "wait_ended", b"wait_ended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "location_upserted", b"location_upserted", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "amended", b"amended", "channel_upserted", b"channel_upserted", "claim_made", b"claim_made", "clock_corrected", b"clock_corrected", "command_refused", b"command_refused", "context", b"context", "echoed", b"echoed", "entity_put", b"entity_put", "entity_removed", b"entity_removed", "expired", b"expired", "extended", b"extended", "fact", b"fact", "fulfilled", b"fulfilled", "gap_skipped", b"gap_skipped", "item_upserted", b"item_upserted", "key_cancelled", b"key_cancelled", "keys_forgotten", b"keys_forgotten", "letter_settled", b"letter_settled", "location_upserted", b"location_upserted", "message_dead", b"message_dead", "message_parked", b"message_parked", "message_rejected", b"message_rejected", "message_repeated", b"message_repeated", "message_waits", b"message_waits", "released", b"released", "reserved", b"reserved", "sequence", b"sequence", "source_registered", b"source_registered", "stock_changed", b"stock_changed", "stock_moved", b"stock_moved", "time", b"time", "transfer_closed", b"transfer_closed", "transfer_received", b"transfer_received", "transfer_shipped", b"transfer_shipped", "transferred", b"transferred", "wait_ended", b"wait_ended", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed", "claim_made", "echoed"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["reserved", "extended", "amended", "allocated", "released", "fulfilled", "expired", "transferred", "stock_changed", "item_upserted", "location_upserted", "channel_upserted", "source_registered", "key_cancelled", "message_rejected", "keys_forgotten", "message_repeated", "clock_corrected", "command_refused", "entity_put", "entity_removed", "stock_moved", "transfer_shipped", "transfer_received", "transfer_closed", "claim_made", "echoed", "message_parked", "message_waits", "message_dead", "wait_ended", "letter_settled", "gap_skipped"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -1058,6 +1094,167 @@ class Echoed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Echoed: _TypeAlias = Echoed  # noqa: Y015
+
+@_typing.final
+class MessageParked(_message.Message):
+    """A message came before its turn and is kept. Its position is that of the command (context.source)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageParked: _TypeAlias = MessageParked  # noqa: Y015
+
+@_typing.final
+class MessageWaits(_message.Message):
+    """A message waits until something of this kind and name exists."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Kind, such as stock_transfer."""
+    name: _builtins.str
+    """Name."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageWaits: _TypeAlias = MessageWaits  # noqa: Y015
+
+@_typing.final
+class MessageDead(_message.Message):
+    """A message was refused and is kept as a dead letter, whose id is the sequence of this event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REJECTION_FIELD_NUMBER: _builtins.int
+    OLDER_FORGOTTEN_FIELD_NUMBER: _builtins.int
+    older_forgotten: _builtins.bool
+    """True if the older half of the remembered refusals was forgotten first, for lack of memory."""
+    @_builtins.property
+    def rejection(self) -> _types_pb2.Rejection:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        rejection: _types_pb2.Rejection | None = ...,
+        older_forgotten: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rejection", b"rejection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["older_forgotten", b"older_forgotten", "rejection", b"rejection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageDead: _TypeAlias = MessageDead  # noqa: Y015
+
+@_typing.final
+class WaitEnded(_message.Message):
+    """A message waits no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    """The sequence of the event since which it waited."""
+    def __init__(
+        self,
+        *,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitEnded: _TypeAlias = WaitEnded  # noqa: Y015
+
+@_typing.final
+class LetterSettled(_message.Message):
+    """A dead letter was settled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_FIELD_NUMBER: _builtins.int
+    REDRIVEN_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source."""
+    dead_letter: _builtins.int
+    """Its id."""
+    redriven: _builtins.bool
+    """True if it was sent again, false if it was given up."""
+    actor: _builtins.str
+    """Who did that."""
+    reason_code: _builtins.str
+    """Why, as a code of the caller's own list."""
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        dead_letter: _builtins.int = ...,
+        redriven: _builtins.bool = ...,
+        actor: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "dead_letter", b"dead_letter", "reason_code", b"reason_code", "redriven", b"redriven", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LetterSettled: _TypeAlias = LetterSettled  # noqa: Y015
+
+@_typing.final
+class GapSkipped(_message.Message):
+    """Missing numbers of a source were given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source."""
+    epoch: _builtins.int
+    """Its epoch."""
+    through: _builtins.int
+    """The last number that was given up."""
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        through: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "source_id", b"source_id", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GapSkipped: _TypeAlias = GapSkipped  # noqa: Y015
 
 @_typing.final
 class Reserved(_message.Message):

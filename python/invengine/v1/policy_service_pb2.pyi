@@ -629,7 +629,7 @@ class ListOwnersRequest(_message.Message):
     unowned_only: _builtins.bool
     """Only states without an owner."""
     page_size: _builtins.int
-    """Locations to look at for one page, 1 to 1,000; 100 if 0."""
+    """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
     """next_page_token of the previous page, requested with the same filters; page_size may differ. A token that was altered,
     belongs to another query, or to a history that a restore has replaced, is refused (INVALID_FIELD): start again.

@@ -23,58 +23,79 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from invengine.v1 import inventory_service_pb2 as invengine_dot_v1_dot_inventory__service__pb2
 from invengine.v1 import types_pb2 as invengine_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\xb0\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\x12,\n\x0blook_alikes\x18\x05 \x03(\x0b\x32\x17.invengine.v1.LookAlike\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"z\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12,\n\x07profile\x18\x04 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x0e\n\x06\x63laims\x18\x05 \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"^\n\x12ListParkedResponse\x12/\n\tpositions\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x11SkipParkedRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\"<\n\x12SkipParkedResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\x91\x01\n\rSourceProfile\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.invengine.v1.SourceKind\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x11\n\tlocations\x18\x04 \x03(\t\x12\x14\n\x07version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\"\x86\x01\n\x1cUpsertSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\",\n\x17GetSourceProfileRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\"O\n\x18GetSourceProfileResponse\x12\x33\n\x0esource_profile\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\"B\n\x19ListSourceProfilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListSourceProfilesResponse\x12\x34\n\x0fsource_profiles\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"l\n\x11ListClaimsRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xa4\x02\n\x05\x43laim\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x17\n\x0fledger_quantity\x18\x06 \x01(\x03\x12)\n\x06reason\x18\x07 \x01(\x0e\x32\x19.invengine.v1.ClaimReason\x12\x10\n\x08sequence\x18\x08 \x01(\x03\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x12ListClaimsResponse\x12#\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdd\x06\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12m\n\x14UpsertSourceProfiles\x12).invengine.v1.UpsertSourceProfilesRequest\x1a*.invengine.v1.UpsertSourceProfilesResponse\x12\x61\n\x10GetSourceProfile\x12%.invengine.v1.GetSourceProfileRequest\x1a&.invengine.v1.GetSourceProfileResponse\x12g\n\x12ListSourceProfiles\x12\'.invengine.v1.ListSourceProfilesRequest\x1a(.invengine.v1.ListSourceProfilesResponse\x12m\n\x14\x44\x65leteSourceProfiles\x12).invengine.v1.DeleteSourceProfilesRequest\x1a*.invengine.v1.DeleteSourceProfilesResponse\x12O\n\nListClaims\x12\x1f.invengine.v1.ListClaimsRequest\x1a .invengine.v1.ListClaimsResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12O\n\nSkipParked\x12\x1f.invengine.v1.SkipParkedRequest\x1a .invengine.v1.SkipParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!invengine/v1/source_service.proto\x12\x0cinvengine.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$invengine/v1/inventory_service.proto\x1a\x18invengine/v1/types.proto\"Y\n\x15RegisterSourceRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\"\xc8\x01\n\x16RegisterSourceResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x16\n\x0eprevious_epoch\x18\x03 \x01(\x03\x12\x19\n\x11previous_sequence\x18\x04 \x01(\x03\x12,\n\x0blook_alikes\x18\x05 \x03(\x0b\x32\x17.invengine.v1.LookAlike\x12\x16\n\x0eparked_dropped\x18\x06 \x01(\x03\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x96\x02\n\x06Source\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12,\n\x07profile\x18\x04 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x0e\n\x06\x63laims\x18\x05 \x01(\x03\x12\x0e\n\x06parked\x18\x06 \x01(\x03\x12\x30\n\x0cparked_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07waiting\x18\x08 \x01(\x03\x12\x31\n\rwaiting_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\n \x01(\x03\"U\n\x13ListSourcesResponse\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.invengine.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc7\x02\n\x0bKeptMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\x08position\x18\x02 \x01(\x0b\x32\x1c.invengine.v1.SourcePosition\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x07message\x18\x06 \x01(\x0b\x32\x1b.invengine.v1.SourceMessage\x12.\n\twaits_for\x18\x07 \x01(\x0b\x32\x1b.invengine.v1.AwaitedEntity\x12*\n\trejection\x18\x08 \x01(\x0b\x32\x17.invengine.v1.Rejection\"+\n\rAwaitedEntity\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"M\n\x11ListParkedRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListParkedResponse\x12)\n\x06parked\x18\x01 \x03(\x0b\x32\x19.invengine.v1.KeptMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x12ListWaitingRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x13ListWaitingResponse\x12*\n\x07waiting\x18\x01 \x03(\x0b\x32\x19.invengine.v1.KeptMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x16ListDeadLettersRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x17ListDeadLettersResponse\x12/\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x19.invengine.v1.KeptMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x0eSkipGapRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0f\n\x07through\x18\x04 \x01(\x03\"9\n\x0fSkipGapResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\xa9\x01\n\x19RedriveDeadLettersRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x13\n\x0breason_code\x18\x02 \x01(\t\x12\x11\n\tsource_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x04 \x03(\x03\x12.\n\tcorrected\x18\x05 \x01(\x0b\x32\x1b.invengine.v1.SourceMessage\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\"f\n\x1aRedriveDeadLettersResponse\x12.\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1c.invengine.v1.MessageOutcome\x12\x18\n\x10\x64urable_sequence\x18\x02 \x01(\x03\"s\n\x19\x44iscardDeadLettersRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x11\n\tsource_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x03(\x03\"D\n\x1a\x44iscardDeadLettersResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"\x91\x01\n\rSourceProfile\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.invengine.v1.SourceKind\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\x12\x11\n\tlocations\x18\x04 \x03(\t\x12\x14\n\x07version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x82\x01\n\x1bUpsertSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x34\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\"\x86\x01\n\x1cUpsertSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12,\n\x0blook_alikes\x18\x03 \x03(\x0b\x32\x17.invengine.v1.LookAlike\",\n\x17GetSourceProfileRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\"O\n\x18GetSourceProfileResponse\x12\x33\n\x0esource_profile\x18\x01 \x01(\x0b\x32\x1b.invengine.v1.SourceProfile\"B\n\x19ListSourceProfilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x1aListSourceProfilesResponse\x12\x34\n\x0fsource_profiles\x18\x01 \x03(\x0b\x32\x1b.invengine.v1.SourceProfile\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x84\x01\n\x1b\x44\x65leteSourceProfilesRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.invengine.v1.CommandContext\x12\x36\n\x0fsource_profiles\x18\x02 \x03(\x0b\x32\x1d.invengine.v1.EntityReference\"F\n\x1c\x44\x65leteSourceProfilesResponse\x12&\n\x07receipt\x18\x01 \x01(\x0b\x32\x15.invengine.v1.Receipt\"l\n\x11ListClaimsRequest\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xa4\x02\n\x05\x43laim\x12\x11\n\tsource_id\x18\x01 \x01(\t\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x10\n\x08location\x18\x03 \x01(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.invengine.v1.StockState\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x17\n\x0fledger_quantity\x18\x06 \x01(\x03\x12)\n\x06reason\x18\x07 \x01(\x0e\x32\x19.invengine.v1.ClaimReason\x12\x10\n\x08sequence\x18\x08 \x01(\x03\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nevent_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x12ListClaimsResponse\x12#\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x13.invengine.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xda\t\n\rSourceService\x12[\n\x0eRegisterSource\x12#.invengine.v1.RegisterSourceRequest\x1a$.invengine.v1.RegisterSourceResponse\x12R\n\x0bListSources\x12 .invengine.v1.ListSourcesRequest\x1a!.invengine.v1.ListSourcesResponse\x12m\n\x14UpsertSourceProfiles\x12).invengine.v1.UpsertSourceProfilesRequest\x1a*.invengine.v1.UpsertSourceProfilesResponse\x12\x61\n\x10GetSourceProfile\x12%.invengine.v1.GetSourceProfileRequest\x1a&.invengine.v1.GetSourceProfileResponse\x12g\n\x12ListSourceProfiles\x12\'.invengine.v1.ListSourceProfilesRequest\x1a(.invengine.v1.ListSourceProfilesResponse\x12m\n\x14\x44\x65leteSourceProfiles\x12).invengine.v1.DeleteSourceProfilesRequest\x1a*.invengine.v1.DeleteSourceProfilesResponse\x12O\n\nListClaims\x12\x1f.invengine.v1.ListClaimsRequest\x1a .invengine.v1.ListClaimsResponse\x12O\n\nListParked\x12\x1f.invengine.v1.ListParkedRequest\x1a .invengine.v1.ListParkedResponse\x12R\n\x0bListWaiting\x12 .invengine.v1.ListWaitingRequest\x1a!.invengine.v1.ListWaitingResponse\x12^\n\x0fListDeadLetters\x12$.invengine.v1.ListDeadLettersRequest\x1a%.invengine.v1.ListDeadLettersResponse\x12\x46\n\x07SkipGap\x12\x1c.invengine.v1.SkipGapRequest\x1a\x1d.invengine.v1.SkipGapResponse\x12g\n\x12RedriveDeadLetters\x12\'.invengine.v1.RedriveDeadLettersRequest\x1a(.invengine.v1.RedriveDeadLettersResponse\x12g\n\x12\x44iscardDeadLetters\x12\'.invengine.v1.DiscardDeadLettersRequest\x1a(.invengine.v1.DiscardDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'invengine.v1.source_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERSOURCEREQUEST']._serialized_start=110
-  _globals['_REGISTERSOURCEREQUEST']._serialized_end=199
-  _globals['_REGISTERSOURCERESPONSE']._serialized_start=202
-  _globals['_REGISTERSOURCERESPONSE']._serialized_end=378
-  _globals['_LISTSOURCESREQUEST']._serialized_start=380
-  _globals['_LISTSOURCESREQUEST']._serialized_end=439
-  _globals['_SOURCE']._serialized_start=441
-  _globals['_SOURCE']._serialized_end=563
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=565
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=650
-  _globals['_LISTPARKEDREQUEST']._serialized_start=652
-  _globals['_LISTPARKEDREQUEST']._serialized_end=729
-  _globals['_LISTPARKEDRESPONSE']._serialized_start=731
-  _globals['_LISTPARKEDRESPONSE']._serialized_end=825
-  _globals['_SKIPPARKEDREQUEST']._serialized_start=827
-  _globals['_SKIPPARKEDREQUEST']._serialized_end=941
-  _globals['_SKIPPARKEDRESPONSE']._serialized_start=943
-  _globals['_SKIPPARKEDRESPONSE']._serialized_end=1003
-  _globals['_SOURCEPROFILE']._serialized_start=1006
-  _globals['_SOURCEPROFILE']._serialized_end=1151
-  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_start=1154
-  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_end=1284
-  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_start=1287
-  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_end=1421
-  _globals['_GETSOURCEPROFILEREQUEST']._serialized_start=1423
-  _globals['_GETSOURCEPROFILEREQUEST']._serialized_end=1467
-  _globals['_GETSOURCEPROFILERESPONSE']._serialized_start=1469
-  _globals['_GETSOURCEPROFILERESPONSE']._serialized_end=1548
-  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_start=1550
-  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_end=1616
-  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_start=1618
-  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_end=1725
-  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_start=1728
-  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_end=1860
-  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_start=1862
-  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_end=1932
-  _globals['_LISTCLAIMSREQUEST']._serialized_start=1934
-  _globals['_LISTCLAIMSREQUEST']._serialized_end=2042
-  _globals['_CLAIM']._serialized_start=2045
-  _globals['_CLAIM']._serialized_end=2337
-  _globals['_LISTCLAIMSRESPONSE']._serialized_start=2339
-  _globals['_LISTCLAIMSRESPONSE']._serialized_end=2421
-  _globals['_SOURCESERVICE']._serialized_start=2424
-  _globals['_SOURCESERVICE']._serialized_end=3285
+  _globals['_REGISTERSOURCEREQUEST']._serialized_start=148
+  _globals['_REGISTERSOURCEREQUEST']._serialized_end=237
+  _globals['_REGISTERSOURCERESPONSE']._serialized_start=240
+  _globals['_REGISTERSOURCERESPONSE']._serialized_end=440
+  _globals['_LISTSOURCESREQUEST']._serialized_start=442
+  _globals['_LISTSOURCESREQUEST']._serialized_end=501
+  _globals['_SOURCE']._serialized_start=504
+  _globals['_SOURCE']._serialized_end=782
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=784
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=869
+  _globals['_KEPTMESSAGE']._serialized_start=872
+  _globals['_KEPTMESSAGE']._serialized_end=1199
+  _globals['_AWAITEDENTITY']._serialized_start=1201
+  _globals['_AWAITEDENTITY']._serialized_end=1244
+  _globals['_LISTPARKEDREQUEST']._serialized_start=1246
+  _globals['_LISTPARKEDREQUEST']._serialized_end=1323
+  _globals['_LISTPARKEDRESPONSE']._serialized_start=1325
+  _globals['_LISTPARKEDRESPONSE']._serialized_end=1413
+  _globals['_LISTWAITINGREQUEST']._serialized_start=1415
+  _globals['_LISTWAITINGREQUEST']._serialized_end=1493
+  _globals['_LISTWAITINGRESPONSE']._serialized_start=1495
+  _globals['_LISTWAITINGRESPONSE']._serialized_end=1585
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1587
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1669
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1671
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1770
+  _globals['_SKIPGAPREQUEST']._serialized_start=1772
+  _globals['_SKIPGAPREQUEST']._serialized_end=1886
+  _globals['_SKIPGAPRESPONSE']._serialized_start=1888
+  _globals['_SKIPGAPRESPONSE']._serialized_end=1945
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=1948
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=2117
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=2119
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=2221
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=2223
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=2338
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=2340
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=2408
+  _globals['_SOURCEPROFILE']._serialized_start=2411
+  _globals['_SOURCEPROFILE']._serialized_end=2556
+  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_start=2559
+  _globals['_UPSERTSOURCEPROFILESREQUEST']._serialized_end=2689
+  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_start=2692
+  _globals['_UPSERTSOURCEPROFILESRESPONSE']._serialized_end=2826
+  _globals['_GETSOURCEPROFILEREQUEST']._serialized_start=2828
+  _globals['_GETSOURCEPROFILEREQUEST']._serialized_end=2872
+  _globals['_GETSOURCEPROFILERESPONSE']._serialized_start=2874
+  _globals['_GETSOURCEPROFILERESPONSE']._serialized_end=2953
+  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_start=2955
+  _globals['_LISTSOURCEPROFILESREQUEST']._serialized_end=3021
+  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_start=3023
+  _globals['_LISTSOURCEPROFILESRESPONSE']._serialized_end=3130
+  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_start=3133
+  _globals['_DELETESOURCEPROFILESREQUEST']._serialized_end=3265
+  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_start=3267
+  _globals['_DELETESOURCEPROFILESRESPONSE']._serialized_end=3337
+  _globals['_LISTCLAIMSREQUEST']._serialized_start=3339
+  _globals['_LISTCLAIMSREQUEST']._serialized_end=3447
+  _globals['_CLAIM']._serialized_start=3450
+  _globals['_CLAIM']._serialized_end=3742
+  _globals['_LISTCLAIMSRESPONSE']._serialized_start=3744
+  _globals['_LISTCLAIMSRESPONSE']._serialized_end=3826
+  _globals['_SOURCESERVICE']._serialized_start=3829
+  _globals['_SOURCESERVICE']._serialized_end=5071
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from invengine.v1 import inventory_service_pb2 as _inventory_service_pb2
 from invengine.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -59,12 +60,15 @@ class RegisterSourceResponse(_message.Message):
     PREVIOUS_EPOCH_FIELD_NUMBER: _builtins.int
     PREVIOUS_SEQUENCE_FIELD_NUMBER: _builtins.int
     LOOK_ALIKES_FIELD_NUMBER: _builtins.int
+    PARKED_DROPPED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch to send with every message from now on. Sequences start at 1."""
     previous_epoch: _builtins.int
     """The previous epoch, 0 if the source is new."""
     previous_sequence: _builtins.int
-    """The last sequence applied in the previous epoch; later messages must be sent again."""
+    """The last sequence applied in the previous epoch; later messages must be sent again, those that were parked included."""
+    parked_dropped: _builtins.int
+    """Parked messages of the previous epoch that were dropped: their source sends them again. A repeat gets the same."""
     @_builtins.property
     def receipt(self) -> _types_pb2.Receipt:
         """Position in the journal."""
@@ -81,10 +85,11 @@ class RegisterSourceResponse(_message.Message):
         previous_epoch: _builtins.int = ...,
         previous_sequence: _builtins.int = ...,
         look_alikes: _abc.Iterable[_types_pb2.LookAlike] | None = ...,
+        parked_dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "look_alikes", b"look_alikes", "previous_epoch", b"previous_epoch", "previous_sequence", b"previous_sequence", "receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "look_alikes", b"look_alikes", "parked_dropped", b"parked_dropped", "previous_epoch", b"previous_epoch", "previous_sequence", b"previous_sequence", "receipt", b"receipt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,6 +134,11 @@ class Source(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
+    PARKED_SINCE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    WAITING_SINCE_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
     """Its name."""
     epoch: _builtins.int
@@ -137,9 +147,23 @@ class Source(_message.Message):
     """The last sequence applied in that epoch."""
     claims: _builtins.int
     """Number of its claims."""
+    parked: _builtins.int
+    """Number of its parked messages."""
+    waiting: _builtins.int
+    """Number of its messages that wait."""
+    dead_letters: _builtins.int
+    """Number of its dead letters."""
     @_builtins.property
     def profile(self) -> Global___SourceProfile:
         """What it is, if that was said."""
+
+    @_builtins.property
+    def parked_since(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them came."""
+
+    @_builtins.property
+    def waiting_since(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them came."""
 
     def __init__(
         self,
@@ -149,10 +173,15 @@ class Source(_message.Message):
         sequence: _builtins.int = ...,
         profile: Global___SourceProfile | None = ...,
         claims: _builtins.int = ...,
+        parked: _builtins.int = ...,
+        parked_since: _timestamp_pb2.Timestamp | None = ...,
+        waiting: _builtins.int = ...,
+        waiting_since: _timestamp_pb2.Timestamp | None = ...,
+        dead_letters: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parked_since", b"parked_since", "profile", b"profile", "waiting_since", b"waiting_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "epoch", b"epoch", "profile", b"profile", "sequence", b"sequence", "source_id", b"source_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "dead_letters", b"dead_letters", "epoch", b"epoch", "parked", b"parked", "parked_since", b"parked_since", "profile", b"profile", "sequence", b"sequence", "source_id", b"source_id", "waiting", b"waiting", "waiting_since", b"waiting_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +216,94 @@ class ListSourcesResponse(_message.Message):
 Global___ListSourcesResponse: _TypeAlias = ListSourcesResponse  # noqa: Y015
 
 @_typing.final
+class KeptMessage(_message.Message):
+    """A message of a source that was not applied when it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Position in the journal of the event that keeps it; of a dead letter its id."""
+    message_id: _builtins.str
+    """Its id."""
+    @_builtins.property
+    def position(self) -> _types_pb2.SourcePosition:
+        """Its position in the sequence of its source."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it came; of a dead letter that waited before, when it was given up."""
+
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened in the outside world, if that was said."""
+
+    @_builtins.property
+    def message(self) -> _inventory_service_pb2.SourceMessage:
+        """The message."""
+
+    @_builtins.property
+    def waits_for(self) -> Global___AwaitedEntity:
+        """What a message waits for."""
+
+    @_builtins.property
+    def rejection(self) -> _types_pb2.Rejection:
+        """Why a dead letter was refused."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        position: _types_pb2.SourcePosition | None = ...,
+        message_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        message: _inventory_service_pb2.SourceMessage | None = ...,
+        waits_for: Global___AwaitedEntity | None = ...,
+        rejection: _types_pb2.Rejection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "message", b"message", "position", b"position", "rejection", b"rejection", "time", b"time", "waits_for", b"waits_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "message", b"message", "message_id", b"message_id", "position", b"position", "rejection", b"rejection", "sequence", b"sequence", "time", b"time", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptMessage: _TypeAlias = KeptMessage  # noqa: Y015
+
+@_typing.final
+class AwaitedEntity(_message.Message):
+    """What a message waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Its kind, such as stock_transfer."""
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitedEntity: _TypeAlias = AwaitedEntity  # noqa: Y015
+
+@_typing.final
 class ListParkedRequest(_message.Message):
     """Selects a page."""
 
@@ -196,11 +313,14 @@ class ListParkedRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
-    """The source."""
+    """The source (UNKNOWN_SOURCE)."""
     page_size: _builtins.int
     """1 to 1,000; 100 if 0."""
     page_token: _builtins.str
-    """next_page_token of the previous page."""
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
     def __init__(
         self,
         *,
@@ -222,60 +342,190 @@ class ListParkedResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    POSITIONS_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def positions(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.SourcePosition]:
-        """By sequence."""
+    def parked(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptMessage]:
+        """In their order."""
 
     def __init__(
         self,
         *,
-        positions: _abc.Iterable[_types_pb2.SourcePosition] | None = ...,
+        parked: _abc.Iterable[Global___KeptMessage] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "parked", b"parked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListParkedResponse: _TypeAlias = ListParkedResponse  # noqa: Y015
 
 @_typing.final
-class SkipParkedRequest(_message.Message):
-    """Names a message to give up."""
+class ListWaitingRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source (UNKNOWN_SOURCE)."""
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingRequest: _TypeAlias = ListWaitingRequest  # noqa: Y015
+
+@_typing.final
+class ListWaitingResponse(_message.Message):
+    """A page of messages that wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptMessage]:
+        """In their order."""
+
+    def __init__(
+        self,
+        *,
+        waiting: _abc.Iterable[Global___KeptMessage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingResponse: _TypeAlias = ListWaitingResponse  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersRequest(_message.Message):
+    """Selects a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source (UNKNOWN_SOURCE)."""
+    page_size: _builtins.int
+    """1 to 1,000; 100 if 0."""
+    page_token: _builtins.str
+    """next_page_token of the previous page, requested with the same filters; page_size may differ. It survives restarts of
+    the server. A token that was altered, belongs to another query, or to a history that a restore has replaced, is refused
+    (INVALID_FIELD): start again.
+    """
+    def __init__(
+        self,
+        *,
+        source_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersRequest: _TypeAlias = ListDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ListDeadLettersResponse(_message.Message):
+    """A page of dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeptMessage]:
+        """In their order."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: _abc.Iterable[Global___KeptMessage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class SkipGapRequest(_message.Message):
+    """Missing numbers to give up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_FIELD_NUMBER: _builtins.int
-    POSITION_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source (UNKNOWN_SOURCE)."""
+    epoch: _builtins.int
+    """Its epoch (STALE_EPOCH)."""
+    through: _builtins.int
+    """The last number to give up: at least the one that is expected next (SEQUENCE_CONSUMED), and less than that of the first
+    parked message.
+    """
     @_builtins.property
     def context(self) -> _types_pb2.CommandContext:
-        """Shared fields."""
-
-    @_builtins.property
-    def position(self) -> _types_pb2.SourcePosition:
-        """The message."""
+        """Shared fields; `source` must be absent."""
 
     def __init__(
         self,
         *,
         context: _types_pb2.CommandContext | None = ...,
-        position: _types_pb2.SourcePosition | None = ...,
+        source_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        through: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "epoch", b"epoch", "source_id", b"source_id", "through", b"through"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SkipParkedRequest: _TypeAlias = SkipParkedRequest  # noqa: Y015
+Global___SkipGapRequest: _TypeAlias = SkipGapRequest  # noqa: Y015
 
 @_typing.final
-class SkipParkedResponse(_message.Message):
+class SkipGapResponse(_message.Message):
     """Confirms the command."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -296,7 +546,139 @@ class SkipParkedResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SkipParkedResponse: _TypeAlias = SkipParkedResponse  # noqa: Y015
+Global___SkipGapResponse: _TypeAlias = SkipGapResponse  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersRequest(_message.Message):
+    """Dead letters to send again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    CORRECTED_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who sends them again, at most 128 characters."""
+    reason_code: _builtins.str
+    """Why, as a code of the caller's own list, at most 128 characters."""
+    source_id: _builtins.str
+    """The source (UNKNOWN_SOURCE)."""
+    dry_run: _builtins.bool
+    """Only say what would happen."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their ids, 1 to 1,000, each once."""
+
+    @_builtins.property
+    def corrected(self) -> _inventory_service_pb2.SourceMessage:
+        """Instead of the one dead letter, corrected: with the same message id and position. Absent to send it as it is."""
+
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        dead_letters: _abc.Iterable[_builtins.int] | None = ...,
+        corrected: _inventory_service_pb2.SourceMessage | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrected", b"corrected"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "corrected", b"corrected", "dead_letters", b"dead_letters", "dry_run", b"dry_run", "reason_code", b"reason_code", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveDeadLettersRequest: _TypeAlias = RedriveDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class RedriveDeadLettersResponse(_message.Message):
+    """Outcomes in the order of the dead letters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    DURABLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    durable_sequence: _builtins.int
+    """Position up to which the journal is durable; every outcome is covered by it."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_inventory_service_pb2.MessageOutcome]:
+        """APPLIED, or DEAD_LETTER with the reason for which it remains one, or REFUSED (ENTITY_NOT_FOUND) if there is none."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[_inventory_service_pb2.MessageOutcome] | None = ...,
+        durable_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable_sequence", b"durable_sequence", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedriveDeadLettersResponse: _TypeAlias = RedriveDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersRequest(_message.Message):
+    """Dead letters to give up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    source_id: _builtins.str
+    """The source (UNKNOWN_SOURCE)."""
+    @_builtins.property
+    def context(self) -> _types_pb2.CommandContext:
+        """Shared fields; `source` must be absent."""
+
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their ids, 1 to 1,000, each once (ENTITY_NOT_FOUND)."""
+
+    def __init__(
+        self,
+        *,
+        context: _types_pb2.CommandContext | None = ...,
+        source_id: _builtins.str = ...,
+        dead_letters: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dead_letters", b"dead_letters", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersRequest: _TypeAlias = DiscardDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLettersResponse(_message.Message):
+    """Confirms the command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _types_pb2.Receipt:
+        """Position in the journal."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _types_pb2.Receipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLettersResponse: _TypeAlias = DiscardDeadLettersResponse  # noqa: Y015
 
 @_typing.final
 class SourceProfile(_message.Message):

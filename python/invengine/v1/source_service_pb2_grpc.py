@@ -75,10 +75,30 @@ class SourceServiceStub(object):
                 request_serializer=invengine_dot_v1_dot_source__service__pb2.ListParkedRequest.SerializeToString,
                 response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListParkedResponse.FromString,
                 _registered_method=True)
-        self.SkipParked = channel.unary_unary(
-                '/invengine.v1.SourceService/SkipParked',
-                request_serializer=invengine_dot_v1_dot_source__service__pb2.SkipParkedRequest.SerializeToString,
-                response_deserializer=invengine_dot_v1_dot_source__service__pb2.SkipParkedResponse.FromString,
+        self.ListWaiting = channel.unary_unary(
+                '/invengine.v1.SourceService/ListWaiting',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.ListWaitingRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListWaitingResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/invengine.v1.SourceService/ListDeadLetters',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.SkipGap = channel.unary_unary(
+                '/invengine.v1.SourceService/SkipGap',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.SkipGapRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.SkipGapResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/invengine.v1.SourceService/RedriveDeadLetters',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/invengine.v1.SourceService/DiscardDeadLetters',
+                request_serializer=invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersResponse.FromString,
                 _registered_method=True)
 
 
@@ -145,14 +165,49 @@ class SourceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListParked(self, request, context):
-        """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version.
+        """Messages that came before their turn, in pages by number.
+        The answer has at most 2 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SkipParked(self, request, context):
-        """Gives up a parked message. Answers UNIMPLEMENTED in this version.
+    def ListWaiting(self, request, context):
+        """Messages that wait for what they name, in pages in the order in which they came.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Messages that were refused, in pages in the order in which they came.
+        The answer has at most 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SkipGap(self, request, context):
+        """Gives up missing numbers, so that the parked messages behind them are applied. context.reason_code says why.
+        The answer has at most 4 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Sends dead letters again. What can be applied now is applied; anything else remains as it is. A letter that was settled is
+        ENTITY_NOT_FOUND, so that nothing is applied twice.
+        The answer has at most 4 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """Gives up dead letters: all, or none. context.reason_code says why.
+        The answer has at most 4 KiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,10 +256,30 @@ def add_SourceServiceServicer_to_server(servicer, server):
                     request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListParkedRequest.FromString,
                     response_serializer=invengine_dot_v1_dot_source__service__pb2.ListParkedResponse.SerializeToString,
             ),
-            'SkipParked': grpc.unary_unary_rpc_method_handler(
-                    servicer.SkipParked,
-                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.SkipParkedRequest.FromString,
-                    response_serializer=invengine_dot_v1_dot_source__service__pb2.SkipParkedResponse.SerializeToString,
+            'ListWaiting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaiting,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListWaitingRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.ListWaitingResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'SkipGap': grpc.unary_unary_rpc_method_handler(
+                    servicer.SkipGap,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.SkipGapRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.SkipGapResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -435,7 +510,7 @@ class SourceService(object):
             _registered_method=True)
 
     @staticmethod
-    def SkipParked(request,
+    def ListWaiting(request,
             target,
             options=(),
             channel_credentials=None,
@@ -448,9 +523,117 @@ class SourceService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/invengine.v1.SourceService/SkipParked',
-            invengine_dot_v1_dot_source__service__pb2.SkipParkedRequest.SerializeToString,
-            invengine_dot_v1_dot_source__service__pb2.SkipParkedResponse.FromString,
+            '/invengine.v1.SourceService/ListWaiting',
+            invengine_dot_v1_dot_source__service__pb2.ListWaitingRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.ListWaitingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/ListDeadLetters',
+            invengine_dot_v1_dot_source__service__pb2.ListDeadLettersRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SkipGap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/SkipGap',
+            invengine_dot_v1_dot_source__service__pb2.SkipGapRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.SkipGapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/RedriveDeadLetters',
+            invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/invengine.v1.SourceService/DiscardDeadLetters',
+            invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+            invengine_dot_v1_dot_source__service__pb2.DiscardDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

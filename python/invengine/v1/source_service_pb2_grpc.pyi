@@ -64,9 +64,30 @@ class SourceServiceStub:
     The answer has at most 2 MiB.
     """
     ListParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]
-    """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
-    SkipParked: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]
-    """Gives up a parked message. Answers UNIMPLEMENTED in this version."""
+    """Messages that came before their turn, in pages by number.
+    The answer has at most 2 MiB.
+    """
+    ListWaiting: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListWaitingRequest, _source_service_pb2.ListWaitingResponse]
+    """Messages that wait for what they name, in pages in the order in which they came.
+    The answer has at most 2 MiB.
+    """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListDeadLettersRequest, _source_service_pb2.ListDeadLettersResponse]
+    """Messages that were refused, in pages in the order in which they came.
+    The answer has at most 2 MiB.
+    """
+    SkipGap: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.SkipGapRequest, _source_service_pb2.SkipGapResponse]
+    """Gives up missing numbers, so that the parked messages behind them are applied. context.reason_code says why.
+    The answer has at most 4 KiB.
+    """
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.RedriveDeadLettersRequest, _source_service_pb2.RedriveDeadLettersResponse]
+    """Sends dead letters again. What can be applied now is applied; anything else remains as it is. A letter that was settled is
+    ENTITY_NOT_FOUND, so that nothing is applied twice.
+    The answer has at most 4 MiB.
+    """
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DiscardDeadLettersRequest, _source_service_pb2.DiscardDeadLettersResponse]
+    """Gives up dead letters: all, or none. context.reason_code says why.
+    The answer has at most 4 KiB.
+    """
 
 @_typing.type_check_only
 class SourceServiceAsyncStub(SourceServiceStub):
@@ -104,9 +125,30 @@ class SourceServiceAsyncStub(SourceServiceStub):
     The answer has at most 2 MiB.
     """
     ListParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListParkedRequest, _source_service_pb2.ListParkedResponse]  # type: ignore[assignment]
-    """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
-    SkipParked: _aio.UnaryUnaryMultiCallable[_source_service_pb2.SkipParkedRequest, _source_service_pb2.SkipParkedResponse]  # type: ignore[assignment]
-    """Gives up a parked message. Answers UNIMPLEMENTED in this version."""
+    """Messages that came before their turn, in pages by number.
+    The answer has at most 2 MiB.
+    """
+    ListWaiting: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListWaitingRequest, _source_service_pb2.ListWaitingResponse]  # type: ignore[assignment]
+    """Messages that wait for what they name, in pages in the order in which they came.
+    The answer has at most 2 MiB.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListDeadLettersRequest, _source_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Messages that were refused, in pages in the order in which they came.
+    The answer has at most 2 MiB.
+    """
+    SkipGap: _aio.UnaryUnaryMultiCallable[_source_service_pb2.SkipGapRequest, _source_service_pb2.SkipGapResponse]  # type: ignore[assignment]
+    """Gives up missing numbers, so that the parked messages behind them are applied. context.reason_code says why.
+    The answer has at most 4 KiB.
+    """
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_source_service_pb2.RedriveDeadLettersRequest, _source_service_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Sends dead letters again. What can be applied now is applied; anything else remains as it is. A letter that was settled is
+    ENTITY_NOT_FOUND, so that nothing is applied twice.
+    The answer has at most 4 MiB.
+    """
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DiscardDeadLettersRequest, _source_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """Gives up dead letters: all, or none. context.reason_code says why.
+    The answer has at most 4 KiB.
+    """
 
 class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
     """External systems and their ordered streams of messages."""
@@ -189,14 +231,59 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListParkedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListParkedResponse, _abc.Awaitable[_source_service_pb2.ListParkedResponse]]:
-        """Messages that wait until a gap is filled. Answers UNIMPLEMENTED in this version."""
+        """Messages that came before their turn, in pages by number.
+        The answer has at most 2 MiB.
+        """
 
     @_abc_1.abstractmethod
-    def SkipParked(
+    def ListWaiting(
         self,
-        request: _source_service_pb2.SkipParkedRequest,
+        request: _source_service_pb2.ListWaitingRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_source_service_pb2.SkipParkedResponse, _abc.Awaitable[_source_service_pb2.SkipParkedResponse]]:
-        """Gives up a parked message. Answers UNIMPLEMENTED in this version."""
+    ) -> _typing.Union[_source_service_pb2.ListWaitingResponse, _abc.Awaitable[_source_service_pb2.ListWaitingResponse]]:
+        """Messages that wait for what they name, in pages in the order in which they came.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _source_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_source_service_pb2.ListDeadLettersResponse]]:
+        """Messages that were refused, in pages in the order in which they came.
+        The answer has at most 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def SkipGap(
+        self,
+        request: _source_service_pb2.SkipGapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.SkipGapResponse, _abc.Awaitable[_source_service_pb2.SkipGapResponse]]:
+        """Gives up missing numbers, so that the parked messages behind them are applied. context.reason_code says why.
+        The answer has at most 4 KiB.
+        """
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _source_service_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_source_service_pb2.RedriveDeadLettersResponse]]:
+        """Sends dead letters again. What can be applied now is applied; anything else remains as it is. A letter that was settled is
+        ENTITY_NOT_FOUND, so that nothing is applied twice.
+        The answer has at most 4 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _source_service_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_source_service_pb2.DiscardDeadLettersResponse]]:
+        """Gives up dead letters: all, or none. context.reason_code says why.
+        The answer has at most 4 KiB.
+        """
 
 def add_SourceServiceServicer_to_server(servicer: SourceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

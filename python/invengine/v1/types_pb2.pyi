@@ -399,8 +399,9 @@ class CommandContext(_message.Message):
     @_builtins.property
     def origin(self) -> Global___SourcePosition:
         """The numbered message of another source that this command passes on, if it does: an ERP that repeats what the warehouse
-        told it. If that message was applied already, or belongs to an older epoch of its source, the command is an echo: it is
-        recorded and has no effect (Receipt.echo). An unknown source is refused (UNKNOWN_SOURCE), the command's own source and an
+        told it. If that message was applied already or waits, or belongs to an older epoch of its source, the command is an echo: it is
+        recorded and has no effect (Receipt.echo). A message that was refused has done nothing: passing it on is news, as long as
+        its refusal is known (the latest 1,024 messages of a source). Only with commands on stock and promises. An unknown source is refused (UNKNOWN_SOURCE), the command's own source and an
         epoch that was never issued are invalid. It counts as part of the body.
         """
 

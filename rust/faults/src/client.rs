@@ -173,7 +173,8 @@ impl Client {
         if self.rules.chance(500_000) {
             context.event_time = messages::timestamp(wall_ms - self.rules.scale(1, 60_000) as i64);
         }
-        if self.rules.chance(50_000) {
+        // Only stock and promises are passed on: a transfer that is over may be deleted instead.
+        if kind != 6 && self.rules.chance(50_000) {
             let source_id = format!("feed-{}", swarm.shoppers + self.rules.below(swarm.feeds));
             let sequence = self.rules.scale(1, 1_000) as i64;
             context.origin = (source_id != self.source).then_some(v1::SourcePosition { source_id, epoch: 1, sequence });

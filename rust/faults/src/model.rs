@@ -244,6 +244,12 @@ impl Model {
             | Event::KeysForgotten { .. }
             | Event::ClockCorrected { .. }
             | Event::CommandRefused { .. }
+            | Event::MessageParked { .. }
+            | Event::MessageWaits { .. }
+            | Event::MessageDead { .. }
+            | Event::WaitEnded { .. }
+            | Event::LetterSettled { .. }
+            | Event::GapSkipped { .. }
             | Event::Echoed { .. } => Ok(0),
         }
     }

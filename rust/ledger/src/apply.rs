@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, SlotsByName};
 use crate::level::LevelFigures;
 use crate::one_or_many::OneOrMany;
 use crate::outcome::{Effect, HoldChange};
+use crate::planted;
 use crate::record::{Origin, Record};
 use crate::rejection::Rejection;
 use crate::reservation::LineState;
@@ -30,6 +31,10 @@ enum RecordOutcome {
         rejection: Rejection,
         forgets: bool,
     },
+    /// A message that is parked: its number remains to be consumed.
+    Parked,
+    /// A message that waits: its key does nothing yet.
+    Waits,
     /// A message that repeated a command which its key had already done.
     Repeated,
 }
@@ -48,20 +53,24 @@ impl Ledger {
             return;
         }
         let mut outcome = RecordOutcome::Nothing;
+        let notes_changes = self.notes_changes();
         for event in record.events.iter() {
             self.sequence += 1;
-            if self.apply_event(event, record, &mut outcome) {
+            if self.apply_event(event, record, &mut outcome) && notes_changes {
                 self.note_physical_change(event, record);
             }
         }
-        if let RecordOutcome::Effect(effect) = &mut outcome {
+        if record.events.len() > 1
+            && let RecordOutcome::Effect(effect) = &mut outcome
+        {
             // Several lines may touch one level: each reports its state after all of them.
             for figures in effect.levels_mut() {
                 *figures = self.figures(figures.level, record.time_ms);
             }
         }
         if let Some(origin) = &record.origin {
-            self.remember(origin, key, outcome);
+            let resumed = origin.source.is_some() && is_resumed(record) && !planted::is("resumed_number_consumed");
+            self.remember(origin, key, outcome, resumed);
         }
     }
 
@@ -96,7 +105,9 @@ impl Ledger {
                 outcome.level(level.and_then(|level| self.levels.figures(level, record.time_ms)))
             }
             Event::TransferShipped { transfer, route, lines } => {
-                outcome.transfer(self.apply_transfer_shipped(transfer, *route, lines, record))
+                let shipped = self.apply_transfer_shipped(transfer, *route, lines, record);
+                self.inboxes.appeared(EntityKind::StockTransfers, transfer);
+                outcome.transfer(shipped)
             }
             Event::TransferReceived { transfer, route, lines } => {
                 outcome.transfer(self.apply_transfer_received(*transfer, *route, lines))
@@ -112,6 +123,28 @@ impl Ledger {
                 let known = self.sources.get(*source).is_some();
                 outcome.set(known.then_some(Effect::Echo))
             }
+            Event::MessageParked { message } => outcome.keep(RecordOutcome::Parked, self.apply_parked(record, message)),
+            Event::MessageWaits { kind, name, message } => {
+                outcome.keep(RecordOutcome::Waits, self.apply_waits(record, *kind, name, message))
+            }
+            Event::MessageDead { forgets, rejection, message } => {
+                let refused = match origin.is_some_and(|origin| self.key_remembers(origin, rejection)) {
+                    true => RecordOutcome::RefusedKey { rejection: rejection.clone(), forgets: *forgets },
+                    false => RecordOutcome::Refused(rejection.clone()),
+                };
+                outcome.keep(refused, self.apply_dead(record, rejection, message))
+            }
+            Event::WaitEnded { source, waiting } => self.apply_wait_ended(*source, *waiting),
+            Event::LetterSettled { source, letter, redriven, .. } => {
+                if !redriven {
+                    *outcome = RecordOutcome::Effect(Effect::Done);
+                }
+                self.apply_letter_settled(*source, *letter)
+            }
+            Event::GapSkipped { source, epoch, through } => {
+                *outcome = RecordOutcome::Effect(Effect::Done);
+                self.apply_gap_skipped(*source, *epoch, *through)
+            }
             Event::Upserted { kind, name, display_name, gs1 } => {
                 let labels = Labels { display_name: display_name.clone(), gs1: gs1.clone(), ..Labels::default() };
                 outcome.set(self.apply_upserted(*kind, name, labels).map(|()| Effect::Done))
@@ -125,7 +158,13 @@ impl Ledger {
             }
             Event::SourceRegistered { source, epoch } => {
                 let (previous_epoch, previous_sequence) = self.sources.register(source, *epoch);
-                outcome.set(Some(Effect::Registered { epoch: *epoch, previous_epoch, previous_sequence }))
+                let dropped = self.sources.find(source).map_or(0, |handle| self.inboxes.begin_epoch(handle));
+                outcome.set(Some(Effect::Registered {
+                    epoch: *epoch,
+                    previous_epoch,
+                    previous_sequence,
+                    parked_dropped: dropped as u64,
+                }))
             }
             Event::KeyCancelled { key } => {
                 // A command that cancels its own key uses it, which prevents its reuse just as well.
@@ -155,10 +194,14 @@ impl Ledger {
         self.expect_applicable(fits)
     }
 
-    fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, outcome: RecordOutcome) {
+    /// `resumed` for a message whose number was consumed when it came.
+    fn remember(&mut self, origin: &Origin<'_>, key: Option<KeyHash>, outcome: RecordOutcome, resumed: bool) {
         let scope = origin.scope();
         let stored = match outcome {
+            RecordOutcome::Nothing if resumed => return,
             RecordOutcome::Nothing => return self.inapplicable_events += 1,
+            RecordOutcome::Parked => return,
+            RecordOutcome::Waits => StoredOutcome::Accepted(Effect::Waits),
             RecordOutcome::Refused(rejection) => StoredOutcome::Rejected(rejection),
             RecordOutcome::RefusedKey { rejection, forgets } => {
                 self.remember_refusal(origin, key, &rejection, forgets);
@@ -169,6 +212,7 @@ impl Ledger {
             }
             RecordOutcome::Repeated => match self.keys.find(scope, origin.key) {
                 Some(entry) => StoredOutcome::Accepted(entry.effect.clone()),
+                None if self.inboxes.waiting(scope, origin.key).is_some() => StoredOutcome::Accepted(Effect::Waits),
                 None => return self.inapplicable_events += 1,
             },
             RecordOutcome::Effect(effect) => {
@@ -188,11 +232,13 @@ impl Ledger {
                 }
             }
         };
-        if let Some(position) = origin.source {
+        if let Some(position) = origin.source.filter(|_| !resumed) {
             let (number, fingerprint, sequence) = (position.number, origin.fingerprint, self.sequence);
             let recorded =
                 self.sources.record(position, AppliedMessage { number, fingerprint, sequence, outcome: stored });
-            self.expect_applicable(recorded);
+            if self.expect_applicable(recorded) {
+                self.inboxes.consumed(position.source, number);
+            }
         }
     }
 
@@ -292,6 +338,14 @@ impl Ledger {
 
 /// Each method records the effect of an event and returns whether there was one: an event without effect does not apply.
 impl RecordOutcome {
+    /// Of a message that is kept.
+    fn keep(&mut self, outcome: RecordOutcome, applies: bool) -> bool {
+        if applies {
+            *self = outcome;
+        }
+        applies
+    }
+
     fn set(&mut self, effect: Option<Effect>) -> bool {
         let Some(effect) = effect else { return false };
         *self = RecordOutcome::Effect(effect);
@@ -365,4 +419,9 @@ fn remove_from_index(index: &mut SlotsByName, name: &str, slot: Slot) {
     if slots.is_empty() {
         index.remove(name);
     }
+}
+
+/// True for a message that was kept when it came: its number was consumed then.
+pub(crate) fn is_resumed(record: &Record<'_>) -> bool {
+    matches!(record.events.first(), Some(Event::WaitEnded { .. } | Event::LetterSettled { redriven: true, .. }))
 }

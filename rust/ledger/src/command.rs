@@ -6,6 +6,7 @@
 use crate::entity::{EntityDraft, EntityKind, LabelsDraft};
 use crate::event::StockKind;
 use crate::ids::ReservationId;
+use crate::rejection::Rejection;
 use crate::states::StockState;
 use crate::stock_transfer::TransferCommand;
 
@@ -54,6 +55,8 @@ pub struct Context<'a> {
     /// The caller accepts the short form of an answer that would be too long. Not part of the command's meaning: a repeat may
     /// differ in it.
     pub accept_summary: bool,
+    /// The bytes of the command, if it is a message of a source that is kept when it cannot be applied now.
+    pub message: Option<&'a [u8]>,
     /// Whether a rejection is to be remembered like an accepted answer: durably, and for as long as keys are remembered.
     pub remember_refusal: bool,
 }
@@ -243,6 +246,24 @@ pub enum Body<'a> {
         /// The entities, each name once.
         entries: Vec<EntityRef<'a>>,
     },
+    /// Missing numbers of a source are given up.
+    SkipGap {
+        /// The source.
+        source: &'a str,
+        /// Its epoch.
+        epoch: u64,
+        /// The last number that is given up.
+        through: u64,
+    },
+    /// Dead letters are given up.
+    DiscardLetters {
+        /// The source.
+        source: &'a str,
+        /// Their positions, each once.
+        letters: Vec<u64>,
+    },
+    /// A message that is no command: why.
+    Invalid(Rejection),
     /// A new source epoch.
     RegisterSource {
         /// The source.
@@ -267,6 +288,9 @@ impl Body<'_> {
             Body::Upsert { kind, .. } => kind.upsert_command(),
             Body::Delete { kind, .. } => kind.delete_command(),
             Body::RegisterSource { .. } => "RegisterSource",
+            Body::SkipGap { .. } => "SkipGap",
+            Body::DiscardLetters { .. } => "DiscardDeadLetters",
+            Body::Invalid(_) => "RecordMessages",
         }
     }
 }

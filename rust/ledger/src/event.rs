@@ -236,6 +236,19 @@ events! {
     26 ClaimMade "claim_made" { item: Handle, location: Handle, state: StockState, quantity: Units, reason: ClaimReason }
     /// A message passed on one of another source that was applied already.
     27 Echoed "echoed" { source: Handle, epoch: u64, number: u64 }
+    /// A message came before its turn.
+    28 MessageParked "message_parked" { message: Box<[u8]> }
+    /// A message waits until something of this kind and name exists; its number was consumed.
+    29 MessageWaits "message_waits" { kind: EntityKind, name: Box<str>, message: Box<[u8]> }
+    /// A message was refused and is kept as a dead letter; its number was consumed. If `forgets`, the older half of the remembered
+    /// refusals was forgotten first.
+    30 MessageDead "message_dead" { forgets: bool, rejection: Rejection, message: Box<[u8]> }
+    /// A message that waited since `waiting` waits no more: what follows is its effect.
+    31 WaitEnded "wait_ended" { source: Handle, waiting: u64 }
+    /// A dead letter was settled: sent again, and what follows is its effect, or discarded.
+    32 LetterSettled "letter_settled" { source: Handle, letter: u64, redriven: bool, actor: Box<str>, reason_code: Box<str> }
+    /// Missing numbers of a source were given up.
+    33 GapSkipped "gap_skipped" { source: Handle, epoch: u64, through: u64 }
 }
 
 /// The lines of a hold that an event touches.
@@ -317,13 +330,15 @@ impl Event {
     /// The rejection, if the command behind it was refused.
     pub fn refusal(&self) -> Option<&Rejection> {
         match self {
-            Event::MessageRejected { rejection } | Event::CommandRefused { rejection, .. } => Some(rejection),
+            Event::MessageRejected { rejection }
+            | Event::CommandRefused { rejection, .. }
+            | Event::MessageDead { rejection, .. } => Some(rejection),
             _ => None,
         }
     }
 
     /// True if the key of the command remembers the refusal.
     pub fn remembers_refusal(&self) -> bool {
-        matches!(self, Event::CommandRefused { .. })
+        matches!(self, Event::CommandRefused { .. } | Event::MessageDead { .. })
     }
 }

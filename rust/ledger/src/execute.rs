@@ -1,15 +1,17 @@
 //! One command from its arrival to its answer. The order of checks is fixed, so that retries get the same answer: (form and
 //! limits, before the ledger) · key · source epoch · source sequence · names · authority · state · stock.
 
-mod admit;
+pub(crate) mod admit;
 mod differs;
 
 use self::admit::Admission;
 
+use crate::authority::ClaimedLines;
 use crate::command::{Body, Command};
 use crate::correction::ClockCorrection;
 use crate::event::{Event, LevelUnits};
 use crate::ids::Slot;
+use crate::inbox::{leaves_number, of_message};
 use crate::keys::{KeyHash, KeyPosition};
 use crate::ledger::Ledger;
 use crate::look_ahead::Ahead;
@@ -74,10 +76,10 @@ impl Payload {
 }
 
 /// Where the record of a command goes.
-struct RecordTarget<'p> {
+pub(crate) struct RecordTarget<'p> {
     payload: &'p mut Payload,
     bytes_max: usize,
-    now_ms: i64,
+    pub(crate) now_ms: i64,
     /// The hash of the command's key, if it has one.
     key: Option<KeyHash>,
     /// The caller asks that a rejection be remembered.
@@ -86,7 +88,7 @@ struct RecordTarget<'p> {
 
 impl<'p> RecordTarget<'p> {
     /// For a record that the engine writes on its own.
-    fn own(payload: &'p mut Payload, bytes_max: usize, now_ms: i64) -> Self {
+    pub(crate) fn own(payload: &'p mut Payload, bytes_max: usize, now_ms: i64) -> Self {
         RecordTarget { payload, bytes_max, now_ms, key: None, remember_refusal: false }
     }
 }
@@ -118,20 +120,63 @@ impl Ledger {
         let key = self.key_of(&origin, ahead.key);
         let remember_refusal = command.context.remember_refusal;
         let mut frame = RecordTarget { payload, bytes_max, now_ms, key, remember_refusal };
+        let message = command.context.message;
+        if let Some(message) = message
+            && let Some(held_back) = self.hold_back(&mut frame, origin, message)
+        {
+            return held_back;
+        }
         match self.admit(command, &origin, key, now_ms) {
             Admission::Execute => match self.decide(command, &origin, now_ms) {
                 Ok(events) if !command.context.accept_summary && !self.will_fit_in_full_answer(&events) => {
                     Executed::answer_too_large()
                 }
                 Ok(events) => self.accept(&mut frame, origin, events),
-                Err(rejection) => self.reject(&mut frame, origin, rejection),
+                Err(rejection) => match message {
+                    Some(message) => self.keep(&mut frame, origin, of_message(rejection), message),
+                    None => self.reject(&mut frame, origin, rejection),
+                },
             },
+            not_executed => match message {
+                Some(message) => self.answer_message(&mut frame, origin, not_executed, message),
+                None => self.answer(&mut frame, origin, not_executed),
+            },
+        }
+    }
+
+    /// The answer to a command that is not executed now.
+    #[inline(never)]
+    fn answer(&mut self, frame: &mut RecordTarget<'_>, origin: Origin<'_>, admission: Admission) -> Executed {
+        match admission {
+            Admission::Execute => unreachable!("Invariant: it was not admitted"),
             Admission::Refuse(rejection, depends_on) => Executed { answer: Answer::Rejected(rejection), depends_on },
-            Admission::Reject(rejection) => self.reject(&mut frame, origin, rejection),
-            Admission::Consume(rejection) => self.consume(&mut frame, origin, rejection),
+            Admission::Reject(rejection) => self.reject(frame, origin, rejection),
+            Admission::Consume(rejection) => self.consume(frame, origin, rejection),
+            Admission::Waits(position) => self.wait_again(frame, origin, position),
             Admission::Replay(position) => self.answer_of_key(position),
             Admission::ReplayNumber(position) => self.answer_of_number(position),
-            Admission::Repeat(position) => self.repeat(&mut frame, origin, position),
+            Admission::Repeat(position) => self.repeat(frame, origin, position),
+        }
+    }
+
+    /// The answer to a message that is not executed now. What was refused for good is kept.
+    #[cold]
+    fn answer_message(
+        &mut self,
+        frame: &mut RecordTarget<'_>,
+        origin: Origin<'_>,
+        admission: Admission,
+        message: &[u8],
+    ) -> Executed {
+        match admission {
+            Admission::Refuse(rejection, _) if self.is_next(&origin) && !leaves_number(rejection.reason) => {
+                self.keep(frame, origin, rejection, message)
+            }
+            Admission::Consume(rejection) if !self.is_dead(&origin) => self.keep(frame, origin, rejection, message),
+            other => {
+                let executed = self.answer(frame, origin, other);
+                self.of_dead_letter(&origin, executed)
+            }
         }
     }
 
@@ -216,7 +261,12 @@ impl Ledger {
         self.write(&mut RecordTarget::own(payload, bytes_max, now_ms), None, events)
     }
 
-    fn write(&mut self, frame: &mut RecordTarget<'_>, origin: Option<Origin<'_>>, events: OneOrMany<Event>) -> bool {
+    pub(crate) fn write(
+        &mut self,
+        frame: &mut RecordTarget<'_>,
+        origin: Option<Origin<'_>>,
+        events: OneOrMany<Event>,
+    ) -> bool {
         self.write_record(frame, &Record { time_ms: frame.now_ms, origin, events })
     }
 
@@ -296,10 +346,17 @@ impl Ledger {
         Executed { answer, depends_on: sequence }
     }
 
+    /// The answer to a dead letter that was sent again; without its effect if there is none to show.
+    pub(crate) fn accepted_letter(&self, replayed: bool, without_effect: bool) -> Answer {
+        let found = self.keys.last().filter(|_| !without_effect).map_or(EffectLocation::Nowhere, EffectLocation::Key);
+        Answer::Accepted { sequence: self.sequence, replayed, effect: EffectRef(found) }
+    }
+
     fn answer_of_number(&self, position: OriginSource) -> Executed {
         let source = self.sources.get(position.source).expect("Invariant: the source was found just now");
         let applied = source.applied(position.number).expect("Invariant: the number was found just now");
         let answer = match &applied.outcome {
+            StoredOutcome::Accepted(Effect::Waits) => return self.answer_of_waited(position, applied.sequence),
             StoredOutcome::Accepted(_) => {
                 let effect = EffectRef(EffectLocation::Message(position));
                 Answer::Accepted { sequence: applied.sequence, replayed: true, effect }
@@ -319,7 +376,13 @@ impl Ledger {
     }
 
     /// Echo, names, authority, state, stock.
-    fn decide(&self, command: &Command<'_>, origin: &Origin<'_>, now_ms: i64) -> Result<OneOrMany<Event>, Rejection> {
+    #[inline]
+    pub(crate) fn decide(
+        &self,
+        command: &Command<'_>,
+        origin: &Origin<'_>,
+        now_ms: i64,
+    ) -> Result<OneOrMany<Event>, Rejection> {
         if !origin.unknown_channel.is_empty() {
             return Err(Rejection::new(Reason::UnknownChannel).text("channel", origin.unknown_channel));
         }
@@ -328,7 +391,12 @@ impl Ledger {
         {
             return Ok(OneOrMany::One(echo));
         }
-        let claimed = self.check_authority(command, origin)?;
+        if !self.has_no_limits(origin) {
+            let claimed = self.check_authority(command, origin)?;
+            if let Body::Stock { kind, lines } = &command.body {
+                return self.decide_stock(*kind, lines, &claimed);
+            }
+        }
         match &command.body {
             Body::Reserve { lines, ttl_ms, allow_partial, replace_own } => {
                 let own = if *replace_own { command.context.holder } else { "" };
@@ -340,19 +408,22 @@ impl Ledger {
             Body::Release(target) => self.decide_release(target, origin.scope(), now_ms),
             Body::Fulfill(target) => self.decide_fulfill(target, origin.scope(), now_ms),
             Body::Transfer { target, to_location } => self.decide_transfer(target, to_location, origin.scope(), now_ms),
-            Body::Stock { kind, lines } => self.decide_stock(*kind, lines, &claimed),
+            Body::Stock { kind, lines } => self.decide_stock(*kind, lines, &ClaimedLines::new()),
             Body::MoveQuantity { lines } => self.decide_move_quantity(lines),
             Body::StockTransfer(command) => self.decide_stock_transfer(command),
             Body::Upsert { kind, entries } => self.decide_upsert(*kind, entries),
             Body::Delete { kind, entries } => self.decide_delete(*kind, entries),
             Body::RegisterSource { source } => self.decide_register(source),
+            Body::SkipGap { source, epoch, through } => self.decide_skip_gap(source, *epoch, *through, origin),
+            Body::DiscardLetters { source, letters } => self.decide_discard(source, letters, &command.context),
+            Body::Invalid(rejection) => Err(rejection.clone()),
         }
     }
 }
 
 impl Executed {
     /// There is no room for the events; nothing changed.
-    fn too_large() -> Self {
+    pub(crate) fn too_large() -> Self {
         Executed { answer: Answer::Rejected(Rejection::new(Reason::TooLarge)), depends_on: 0 }
     }
 

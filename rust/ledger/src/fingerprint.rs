@@ -7,7 +7,7 @@ mod legacy;
 
 pub(crate) use legacy::legacy_fingerprint;
 
-use crate::command::{Body, Command, Line, Target, TargetBy};
+use crate::command::{Body, Command, Line, SourcePosition, Target, TargetBy};
 use crate::event::StockKind;
 use crate::planted;
 use crate::stable_hash::StableHash;
@@ -69,12 +69,17 @@ impl WithParts for Names {
 pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
     let kind = kind(&command.body);
     let start = StableHash::new(12).word(kind).word(text(command.context.channel));
-    // What a command passes on decides whether it has an effect.
-    let start = command
-        .context
-        .origin
-        .map_or(start, |origin| start.bytes(origin.id.as_bytes()).word(origin.epoch).word(origin.sequence));
+    let start = match &command.context.origin {
+        None => start,
+        Some(origin) => with_origin(start, origin),
+    };
     Fingerprint { hash: with_parts(command, Combine(kind, start)), has_parts: true }
+}
+
+/// What a command passes on decides whether it has an effect.
+#[cold]
+fn with_origin(start: StableHash, origin: &SourcePosition<'_>) -> StableHash {
+    start.bytes(origin.id.as_bytes()).word(origin.epoch).word(origin.sequence)
 }
 
 /// The field in which a command differs from the one with this fingerprint, which has parts. `body` if the few bits that are
@@ -111,6 +116,9 @@ fn kind(body: &Body<'_>) -> u64 {
         Body::Transfer { .. } => 7,
         Body::Stock { kind, .. } => 7 + *kind as u64,
         Body::Upsert { kind, .. } if kind.is_catalogue() => 13 + *kind as u64,
+        Body::SkipGap { .. } => 23,
+        Body::DiscardLetters { .. } => 24,
+        Body::Invalid(_) => 25,
         Body::RegisterSource { .. } => 16,
         Body::Upsert { .. } => 17,
         Body::Delete { .. } => 18,
@@ -213,6 +221,21 @@ fn with_parts<W: WithParts>(command: &Command<'_>, with: W) -> W::Result {
             let parts = [*kind as u64, hash.short(), order, holder, 0, 0, 0];
             with.take(kind.fingerprint_fields_with_kind(), parts)
         }
+        Body::SkipGap { source, epoch, through } => with.take(
+            &[("source_id", 7), ("epoch", 7), ("through", 7), (ORDER, 5), (HOLDER, 4)],
+            [text(source), number(*epoch), number(*through), order, holder, 0, 0],
+        ),
+        Body::DiscardLetters { source, letters } => {
+            let hash = letters.iter().fold(StableHash::new(12), |hash, letter| hash.word(*letter));
+            with.take(
+                &[("source_id", 8), ("dead_letters", 8), (ORDER, 7), (HOLDER, 7)],
+                [text(source), hash.short(), order, holder, 0, 0, 0],
+            )
+        }
+        Body::Invalid(_) => {
+            let hash = StableHash::new(12).bytes(context.message.unwrap_or_default());
+            with.take(&[("message", 30)], [hash.short(), 0, 0, 0, 0, 0, 0])
+        }
         Body::RegisterSource { source } => {
             with.take(&[("source_id", 10), (ORDER, 10), (HOLDER, 10)], [text(source), order, holder, 0, 0, 0, 0])
         }
@@ -251,6 +274,10 @@ const fn stock(quantity: &'static str) -> [(&'static str, u32); PARTS_MAX] {
         (ORDER, 4),
         (HOLDER, 4),
     ]
+}
+
+fn number(number: u64) -> u64 {
+    StableHash::new(12).word(number).short()
 }
 
 fn ttl(ttl_ms: i64) -> u64 {

@@ -288,6 +288,12 @@ impl Keys {
         Some(KeyPosition { window: self.younger.number, index: index as u32 })
     }
 
+    /// True if no key of a record from this position on has been forgotten.
+    pub fn remembers_all_from(&self, sequence: u64) -> bool {
+        let first = self.older.entries.get(0).or_else(|| self.younger.entries.get(0));
+        first.is_some_and(|first| first.sequence <= sequence)
+    }
+
     /// Number of remembered keys.
     pub fn len(&self) -> usize {
         self.younger.entries.len() + self.older.entries.len()

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use crate::authority::{Authority, CLAIMS_MAX};
 use crate::correction::IssueTimes;
 use crate::entity::{Entities, EntityKind};
+use crate::inbox::{InboxLimits, Inboxes};
 use crate::keys::{KeyEntry, Keys, Scope};
 use crate::level::{Level, Levels};
 use crate::names::Names;
@@ -39,6 +40,8 @@ pub struct LedgerOptions {
     pub refusal_bytes_max: usize,
     /// Most claims of one source.
     pub claims_max: usize,
+    /// What is kept of the messages of one source.
+    pub inbox: InboxLimits,
 }
 
 impl LedgerOptions {
@@ -50,6 +53,7 @@ impl LedgerOptions {
             key_bytes_max: KEY_BYTES_MAX,
             refusal_bytes_max: REFUSAL_BYTES_MAX,
             claims_max: CLAIMS_MAX,
+            inbox: InboxLimits::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub struct Ledger {
     pub(crate) refusals: Refusals,
     pub(crate) sources: Sources,
     pub(crate) authority: Authority,
+    pub(crate) inboxes: Inboxes,
     pub(crate) rejection_cache: RejectionCache,
     pub(crate) digest: Digest,
     pub(crate) open_reservations: u64,
@@ -107,6 +112,7 @@ impl Ledger {
             keys,
             sources: Sources::default(),
             authority: Authority::default(),
+            inboxes: Inboxes::default(),
             rejection_cache: RejectionCache::default(),
             digest: Digest::default(),
             open_reservations: 0,
@@ -165,6 +171,7 @@ impl Ledger {
         whole.add(self.sources.digest());
         whole.add(self.authority.claims.digest());
         whole.add(self.authority.changes.digest());
+        whole.add(self.inboxes.digest());
         whole.add(self.issue_times.digest());
         whole
     }

@@ -57,6 +57,8 @@ pub enum Effect {
         /// The lines that were only claims, from 0.
         lines: OneOrMany<u32>,
     },
+    /// A message waits for something that is not known yet. Only the number of a message has this outcome.
+    Waits,
     /// The command passed on a message of another source that was applied already: it did nothing.
     Echo,
     /// An Upsert of a kind without versions, a Delete.
@@ -73,6 +75,8 @@ pub enum Effect {
         previous_epoch: u64,
         /// Last sequence applied in the previous epoch.
         previous_sequence: u64,
+        /// Parked messages of the previous epoch that were dropped.
+        parked_dropped: u64,
     },
     /// Not a command's effect: this key was cancelled before it was used.
     Tombstone,
@@ -121,9 +125,12 @@ impl Effect {
                 levels.iter().fold(hash, hash_level)
             }
             Effect::Echo => hash.word(12),
+            Effect::Waits => hash.word(13),
             Effect::Done => hash.word(5),
-            Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-                hash.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence)
+            Effect::Registered { epoch, previous_epoch, previous_sequence, parked_dropped } => {
+                let hash = hash.word(6).word(*epoch).word(*previous_epoch).word(*previous_sequence);
+                // What older versions could express hashes as it did.
+                if *parked_dropped == 0 { hash } else { hash.word(*parked_dropped) }
             }
             Effect::Tombstone => hash.word(7),
             Effect::Refused(rejection) => hash.word(8).bytes(rejection),
@@ -175,8 +182,35 @@ pub enum Answer {
         /// What it did.
         effect: EffectRef,
     },
+    /// The message is kept and applied later.
+    Deferred {
+        /// Position of the event that keeps it.
+        sequence: u64,
+        /// It came before.
+        replayed: bool,
+        /// Until when.
+        deferral: Deferral,
+    },
+    /// The message was refused and is kept as a dead letter.
+    Buried {
+        /// Position of the event that keeps it: its id.
+        sequence: u64,
+        /// It came before.
+        replayed: bool,
+        /// Why.
+        rejection: Rejection,
+    },
     /// The command was rejected; nothing changed, except that a numbered message consumed its number.
     Rejected(Rejection),
+}
+
+/// Until when a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deferral {
+    /// Until the messages before it have come.
+    Parked,
+    /// Until what it names exists.
+    Waiting,
 }
 
 /// One executed command.

@@ -24,7 +24,7 @@ impl Refusals {
     }
 
     /// The entry of a key that was refused.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: KeyHash, scope: Scope, key: &str) -> Option<&KeyEntry> {
         if self.0.len() == 0 {
             return None;

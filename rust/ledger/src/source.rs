@@ -12,6 +12,9 @@ use crate::record::OriginSource;
 use crate::rejection::{Fact, Rejection};
 use crate::stable_hash::StableHash;
 
+/// Numbers of messages are below this: an image has no room for others.
+const NUMBERS_END: u64 = 1 << 62;
+
 /// Outcomes kept for each source's epoch.
 pub const SOURCE_OUTCOMES_MAX: usize = 1_024;
 
@@ -39,6 +42,11 @@ impl AppliedMessage {
             StoredOutcome::Accepted(effect) => Some(effect),
             StoredOutcome::Rejected(_) => None,
         }
+    }
+
+    /// True if it was refused.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.outcome, StoredOutcome::Rejected(_))
     }
 
     fn hash(&self, source: Handle) -> u128 {
@@ -170,6 +178,22 @@ impl Sources {
         self.handles.insert(name.into(), handle);
         self.confusables.add(name, handle, |handle| &self.sources[handle as usize].name);
         handle
+    }
+
+    /// Consumes numbers without a message, up to one; false if they are not those that come next. What was kept of the messages
+    /// before them is dropped: they are recognised by their keys.
+    pub fn skip(&mut self, handle: Handle, epoch: u64, through: u64) -> bool {
+        let Some(source) = self.sources.get_mut(handle as usize) else { return false };
+        if source.epoch != epoch || through <= source.last || through >= NUMBERS_END {
+            return false;
+        }
+        self.digest = self.digest.wrapping_sub(source.hash(handle));
+        for applied in source.recent.drain(..) {
+            self.digest = self.digest.wrapping_sub(applied.hash(handle));
+        }
+        source.last = through;
+        self.digest = self.digest.wrapping_add(source.hash(handle));
+        true
     }
 
     /// Records the outcome of the next message; returns false if this is not the next one.

@@ -67,6 +67,7 @@ fn reply(harness: &mut Harness, command: &Command<'_>) -> Result<Accepted, Reaso
             Ok(Accepted { lines, in_full: harness.ledger.fits_in_full_answer(effect), replayed })
         }
         Answer::Rejected(rejection) => Err(rejection.reason),
+        Answer::Deferred { .. } | Answer::Buried { .. } => panic!("a command is not deferred"),
     }
 }
 

@@ -364,7 +364,7 @@ fn play(window_ms: i64, steps: &[Step]) -> BTreeMap<String, u32> {
 fn the_same_histories_reach_every_answer() {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     let mut runner = TestRunner::deterministic();
-    for number in 0..1_600 {
+    for number in 0..1_700 {
         let steps = history(120).new_tree(&mut runner).expect("a history").current();
         let window_ms = if number % 2 == 0 { SHORT_WINDOW_MS } else { DEDUPE_WINDOW_MS };
         for (label, count) in play(window_ms, &steps) {

@@ -18,6 +18,11 @@ use crate::translate::read::{ReadMethod, ReadRequest};
 /// Path of the stream of events.
 pub const READ_EVENTS: &str = "/invengine.v1.JournalService/ReadEvents";
 
+/// Path of the method that executes a batch of commands.
+pub const SUBMIT: &str = "/invengine.v1.ReservationService/Submit";
+/// Path of the method that records messages of sources.
+pub const RECORD_MESSAGES: &str = "/invengine.v1.InventoryService/RecordMessages";
+
 const PACKAGE: &str = "/invengine.v1.";
 
 /// How a method is answered.
@@ -29,8 +34,12 @@ pub enum MethodKind {
     Read(ReadMethod),
     /// By executing a batch.
     Submit,
-    /// By executing batches as they arrive.
-    SubmitStream,
+    /// By executing batches as they arrive, each as the method of this path does.
+    BatchStream(&'static str),
+    /// By recording messages of sources.
+    RecordMessages,
+    /// By executing dead letters again.
+    Redrive,
     /// By a stream of events.
     ReadEvents,
     /// By the ledger's digest.
@@ -154,11 +163,11 @@ macro_rules! method {
 pub static METHODS: [Method; PLAIN.len() + count(entities::METHODS)] = joined(&PLAIN, entities::METHODS);
 
 /// Those that are not about entities.
-const PLAIN: [Method; 39] = [
+const PLAIN: [Method; 44] = [
     method!("ReservationService", command ReserveRequest, batch Reserve),
     method!("ReservationService", command AllocateRequest, batch Allocate),
     method!("ReservationService", "Submit", MethodKind::Submit, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
-    method!("ReservationService", "SubmitStream", MethodKind::SubmitStream, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
+    method!("ReservationService", "SubmitStream", MethodKind::BatchStream(SUBMIT), SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
     method!("AvailabilityService", read GetAvailabilityRequest, ANSWER_BYTES_MAX),
     method!("ReservationService", command ReleaseRequest, batch Release),
     method!("ReservationService", command FulfillRequest, batch Fulfill),
@@ -179,7 +188,14 @@ const PLAIN: [Method; 39] = [
     method!("InventoryService", command ShipTransferRequest),
     method!("InventoryService", command ReceiveTransferRequest),
     method!("InventoryService", command CloseTransferRequest),
-    method!("InventoryService", "RecordMessages", MethodKind::Unimplemented, SUBMIT_BYTES_MAX, 0),
+    method!("InventoryService", "RecordMessages", MethodKind::RecordMessages, SUBMIT_BYTES_MAX, ANSWER_BYTES_MAX),
+    method!(
+        "InventoryService",
+        "RecordMessageStream",
+        MethodKind::BatchStream(RECORD_MESSAGES),
+        SUBMIT_BYTES_MAX,
+        ANSWER_BYTES_MAX
+    ),
     method!("AvailabilityService", "GetAvailableToPromise", later),
     method!("AvailabilityService", "WatchAvailability", later),
     method!("JournalService", "ReadEvents", MethodKind::ReadEvents, COMMAND_BYTES_MAX, ANSWER_BYTES_MAX),
@@ -196,8 +212,12 @@ const PLAIN: [Method; 39] = [
     method!("SourceService", read ListSourcesRequest, COMMAND_ANSWER_BYTES_MAX),
     method!("SourceService", read ListClaimsRequest, COMMAND_ANSWER_BYTES_MAX),
     method!("PolicyService", read ListOwnersRequest, COMMAND_ANSWER_BYTES_MAX),
-    method!("SourceService", "ListParked", later),
-    method!("SourceService", "SkipParked", later),
+    method!("SourceService", read ListParkedRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("SourceService", read ListWaitingRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("SourceService", read ListDeadLettersRequest, COMMAND_ANSWER_BYTES_MAX),
+    method!("SourceService", command SkipGapRequest).with_sizes(COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
+    method!("SourceService", "RedriveDeadLetters", MethodKind::Redrive, COMMAND_BYTES_MAX, ANSWER_BYTES_MAX),
+    method!("SourceService", command DiscardDeadLettersRequest).with_sizes(COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("AdminService", "GetServerInfo", MethodKind::ServerInfo, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
     method!("AdminService", "CreateSnapshot", MethodKind::CreateSnapshot, COMMAND_BYTES_MAX, SMALL_ANSWER_BYTES_MAX),
 ];

@@ -1,6 +1,7 @@
 //! A refusal as a caller sees it: one gRPC code, one stable reason, facts, and one sentence that says what to do.
 //!
-//! The only place that gives reasons their code and their sentence. `docs/errors.md` lists them; a test compares both.
+//! Here and in `sentences` (for the ledger's own) reasons get their code and their sentence. `docs/errors.md` lists them; a test
+//! compares both.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use prost::Message;
 
 use crate::methods;
 use crate::positions::EventPosition;
-use crate::sentences;
+use crate::sentences::{self, of_reason};
 use crate::sizes::{ANSWER_BYTES_MAX, COMMAND_ANSWER_BYTES_MAX};
 
 /// Canonical gRPC status codes that invengine answers with.
@@ -397,77 +398,6 @@ impl From<&Rejection> for Refusal {
             refusal.message = named;
         }
         refusal
-    }
-}
-
-fn of_reason(reason: Reason) -> (Code, &'static str) {
-    use Code::{
-        Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
-    };
-    match reason {
-        Reason::InvalidField => (InvalidArgument, "a field is out of its limits; fix the command"),
-        Reason::IdempotencyKeyReused => {
-            (FailedPrecondition, "the key already names a command with another body; never repeat this one")
-        }
-        Reason::DedupeWindowExpired => {
-            (FailedPrecondition, "the command is older than keys are remembered; look at the hold, then use a new key")
-        }
-        Reason::KeyCancelled => {
-            (FailedPrecondition, "the key was released before its Reserve arrived, so it was cancelled")
-        }
-        Reason::InsufficientStock => (
-            FailedPrecondition,
-            "fewer units are available than requested; offer what is available, ask again with a new key",
-        ),
-        Reason::UnknownSku => (NotFound, "no such item; create it first"),
-        Reason::UnknownLocation => (NotFound, "no such location; create it first"),
-        Reason::UnknownChannel => (NotFound, "no such channel; create it first"),
-        Reason::UnknownGroup => (NotFound, "no such location group; create it first"),
-        Reason::EntityInUse => (FailedPrecondition, "something refers to the entity; remove it from there first"),
-        Reason::EntityNotFound => (NotFound, "there is nothing of this kind and name; check the name"),
-        Reason::TransferState => {
-            (FailedPrecondition, "not possible in the state of the stock transfer; look at it, and decide again")
-        }
-        Reason::UnknownSource => (NotFound, "no such source; register it first"),
-        Reason::ReservationNotFound => {
-            (NotFound, "no such reservation, or it ended before what is remembered; the journal still has it")
-        }
-        Reason::ReservationExpired => {
-            (FailedPrecondition, "the hold has expired; allocate takes the units again if they are available")
-        }
-        Reason::AlreadyReleased => (FailedPrecondition, "nothing is left, the last of it was released"),
-        Reason::AlreadyAllocated => (FailedPrecondition, "the units are bound to an order already; look at the hold"),
-        Reason::AlreadyFulfilled => (FailedPrecondition, "nothing is left, the last of it was fulfilled"),
-        Reason::ExceedsOutstanding => (FailedPrecondition, "more than the line still holds; ask for what is left"),
-        Reason::QuantityStale => (Aborted, "the quantity is not the expected one; read again and decide again"),
-        Reason::StaleVersion => (Aborted, "it has another version; read again and decide again"),
-        Reason::SequenceGap => (Aborted, "a message before this one is missing; send again from the expected one"),
-        Reason::SequenceConflict => {
-            (FailedPrecondition, "the number was used for another body; two writers share the source, raise an alarm")
-        }
-        Reason::SequenceConsumed => {
-            (AlreadyExists, "the number was used and its outcome is no longer kept; look at the hold or level")
-        }
-        Reason::StaleEpoch => (FailedPrecondition, "the source was registered again; stop, or register again"),
-        Reason::NotAuthoritative => (
-            PermissionDenied,
-            "the rules of authority or the profile of the source do not let it do this there; ask whoever owns the state",
-        ),
-        Reason::RuleConflict => (
-            FailedPrecondition,
-            "two rules would decide the same with equal rank; change or delete the other one in the same request",
-        ),
-        Reason::Overloaded => (
-            ResourceExhausted,
-            "a bound of this writer is reached; wait until there is room, then repeat with the same key",
-        ),
-        Reason::TooLarge => {
-            (ResourceExhausted, "the events of the command do not fit into one frame; act on fewer holds at once")
-        }
-        Reason::AnswerTooLarge => (
-            ResourceExhausted,
-            "naming every hold that this would change takes more than an answer may have; nothing was done, send it again with accept_summary",
-        ),
     }
 }
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from invengine.client.results.entities import *  # noqa: F403
     from invengine.client.results.holds import Changes, Hold, HoldLine, HoldSummary, Line, LineState
     from invengine.client.results.journal import Digest, Event, HistoryLine, PastLevel
+    from invengine.client.results.messages import AwaitedEntity, KeptMessage, MessageDisposition, MessageOutcome
     from invengine.client.results.outcomes import KnownOutcome, Outcome
     from invengine.client.results.receipts import LookAlike, Receipt, Upserted
     from invengine.client.results.reservations import Reservation, ReservationLine
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     )
 
     __all__ = [
-        "Availabilities", "Availability", "Changes", "Claim", "ClaimReason", "Digest", "Event",
-        "HistoryLine", "Hold", "HoldLine", "HoldSummary", "KnownOutcome", "Level", "Line", "LineState", "LookAlike",
-        "Outcome", "Owner", "PastLevel", "Position", "Receipt", "Registration", "Reservation", "ReservationLine",
-        "ServerDescription", "Source", "StockChanges", "StockState", "StockTransfer", "StockTransferState",
-        "TransferChange", "TransferLine", "TransferRemainder", "Upserted",
+        "Availabilities", "Availability", "AwaitedEntity", "Changes", "Claim", "ClaimReason", "Digest", "Event",
+        "HistoryLine", "Hold", "HoldLine", "HoldSummary", "KeptMessage", "KnownOutcome", "Level", "Line", "LineState",
+        "LookAlike", "MessageDisposition", "MessageOutcome", "Outcome", "Owner", "PastLevel", "Position", "Receipt",
+        "Registration", "Reservation", "ReservationLine", "ServerDescription", "Source", "StockChanges", "StockState",
+        "StockTransfer", "StockTransferState", "TransferChange", "TransferLine", "TransferRemainder", "Upserted",
     ]  # fmt: skip
     __all__ += entities.__all__
 
@@ -41,6 +42,7 @@ _NAMES_OF_MODULE = {
     "availability": ("Availabilities", "Availability"),
     "holds": ("Changes", "Hold", "HoldLine", "HoldSummary", "Line", "LineState"),
     "journal": ("Digest", "Event", "HistoryLine", "PastLevel"),
+    "messages": ("AwaitedEntity", "KeptMessage", "MessageDisposition", "MessageOutcome"),
     "outcomes": ("KnownOutcome", "Outcome"),
     "receipts": ("LookAlike", "Receipt", "Upserted"),
     "reservations": ("Reservation", "ReservationLine"),

@@ -58,10 +58,19 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A registered source: its epoch, the last number applied in it, its profile, and how many claims it has."""
+    """A registered source: its epoch, the last number applied in it, its profile, and what is kept of it.
+
+    `claims`, `parked`, `waiting` and `dead_letters` are numbers of its claims and of its messages; `parked_since` and
+    `waiting_since` say when the oldest of them came, None if there is none.
+    """
 
     source_id: str
     epoch: int
     sequence: int
     profile: SourceProfile | None
     claims: int
+    parked: int = 0
+    parked_since: datetime | None = None
+    waiting: int = 0
+    waiting_since: datetime | None = None
+    dead_letters: int = 0

@@ -17,6 +17,7 @@ use crate::outcome::Effect;
 use crate::planted;
 use crate::record::Origin;
 use crate::rejection::{Reason, Rejection};
+use crate::source::AppliedMessage;
 use crate::states::StockState;
 use crate::stock_transfer::{Arrival, Remainder, TransferCommand};
 
@@ -27,26 +28,24 @@ pub(crate) type ClaimedLines = Vec<Option<ClaimReason>>;
 type Touched = (StockState, Handle);
 
 impl Ledger {
-    /// What of a command is only a claim. A command whose writer lacks a right is refused, unless it states quantities.
+    /// Whether nothing limits what a command may do: there are no rules, and no profile for its source.
     #[inline]
-    pub(crate) fn check_authority(
-        &self,
-        command: &Command<'_>,
-        origin: &Origin<'_>,
-    ) -> Result<ClaimedLines, Rejection> {
-        let is_free = self.authority_table().is_none() && (origin.source.is_none() || !self.has_profiles());
-        if is_free || planted::is("authority_skipped") {
-            return Ok(ClaimedLines::new());
-        }
-        self.check_writer(command, origin)
+    pub(crate) fn has_no_limits(&self, origin: &Origin<'_>) -> bool {
+        let is_free = self.never_had_rules() && (origin.source.is_none() || !self.has_profiles());
+        is_free || planted::is("authority_skipped")
     }
 
     fn has_profiles(&self) -> bool {
         !self.entities(EntityKind::SourceProfiles).names().is_empty()
     }
 
+    /// What of a command is only a claim. A command whose writer lacks a right is refused, unless it states quantities.
     #[cold]
-    fn check_writer(&self, command: &Command<'_>, origin: &Origin<'_>) -> Result<ClaimedLines, Rejection> {
+    pub(crate) fn check_authority(
+        &self,
+        command: &Command<'_>,
+        origin: &Origin<'_>,
+    ) -> Result<ClaimedLines, Rejection> {
         let writer = self.writer(origin.source);
         let profile = writer.source.and_then(|source| self.profile_of(source));
         if profile.is_none() && self.authority_table().is_none() {
@@ -174,7 +173,12 @@ impl Ledger {
                 places(|line| line.from).chain(places(|line| line.to)).collect()
             }
             Body::StockTransfer(command) => self.places_of_transfer(command),
-            Body::Upsert { .. } | Body::Delete { .. } | Body::RegisterSource { .. } => Some(Vec::new()),
+            Body::Upsert { .. }
+            | Body::Delete { .. }
+            | Body::RegisterSource { .. }
+            | Body::SkipGap { .. }
+            | Body::DiscardLetters { .. }
+            | Body::Invalid(_) => Some(Vec::new()),
         }
     }
 
@@ -234,7 +238,7 @@ impl Ledger {
         })
     }
 
-    /// The event that records an echo: a message that passes on one of another source that was applied already. What an older
+    /// The event that records an echo: a message that passes on one of another source that was applied already, or waits. What an older
     /// epoch of that source had not delivered, its source sends again, so nothing of it is news either.
     pub(crate) fn echo_of(&self, passed_on: &SourcePosition<'_>) -> Result<Option<Event>, Rejection> {
         let unknown = || Rejection::new(Reason::UnknownSource).text("source", passed_on.id);
@@ -245,7 +249,9 @@ impl Ledger {
                 .text("field", "context.origin.epoch")
                 .text("description", "an epoch that RegisterSource has not issued"));
         }
-        let is_applied = passed_on.epoch < source.epoch || passed_on.sequence <= source.last;
+        // A message that was refused has done nothing, so passing it on is news. That is known of its latest messages.
+        let refused = || source.applied(passed_on.sequence).is_some_and(AppliedMessage::is_refused);
+        let is_applied = passed_on.epoch < source.epoch || (passed_on.sequence <= source.last && !refused());
         let echo = Event::Echoed { source: handle, epoch: passed_on.epoch, number: passed_on.sequence };
         Ok(is_applied.then_some(echo).filter(|_| !planted::is("echo_applied")))
     }
@@ -290,7 +296,12 @@ fn right_of(body: &Body<'_>) -> Option<Right> {
         Body::Stock { kind: StockKind::Received | StockKind::Returned, .. }
         | Body::Fulfill(_)
         | Body::StockTransfer(_) => Some(Right::Report),
-        Body::Upsert { .. } | Body::Delete { .. } | Body::RegisterSource { .. } => None,
+        Body::Upsert { .. }
+        | Body::Delete { .. }
+        | Body::RegisterSource { .. }
+        | Body::SkipGap { .. }
+        | Body::DiscardLetters { .. }
+        | Body::Invalid(_) => None,
     }
 }
 

@@ -48,6 +48,12 @@ impl Ledger {
         self.authority.table.get_or_init(|| AuthorityTable::of(rules()).map(Box::new)).as_deref()
     }
 
+    /// Whether no rule was ever put, which is quicker to say than whether there is one.
+    #[inline]
+    fn never_had_rules(&self) -> bool {
+        self.entities(EntityKind::AuthorityRules).names().is_empty()
+    }
+
     /// The profile of a source, if it has one.
     fn profile_of(&self, source: &str) -> Option<&SourceProfile> {
         let profiles = self.entities(EntityKind::SourceProfiles);
@@ -100,11 +106,17 @@ impl Ledger {
         self.authority.claims.count(source)
     }
 
-    /// Notes what an event that was applied, and no other, means for claims: its writer's older claim is settled by a number that took effect,
-    /// and counts from before a physical change are recognised.
+    /// Whether there is anything for which physical changes matter.
+    #[inline]
+    pub(crate) fn notes_changes(&self) -> bool {
+        !self.authority.claims.is_empty() || !self.never_had_rules()
+    }
+
+    /// Notes what an event that was applied, and no other, means for claims: its writer's older claim is settled by a number that took
+    /// effect, and counts from before a physical change are recognised.
+    #[cold]
     pub(crate) fn note_physical_change(&mut self, event: &Event, record: &Record<'_>) {
         if let Event::StockChanged { item, location, kind: StockKind::Set | StockKind::Counted, state, .. } = event
-            && !self.authority.claims.is_empty()
             && !planted::is("settled_claim_stays")
             && let Some(level) = self.levels.find(*item, *location)
         {
@@ -112,7 +124,7 @@ impl Ledger {
             self.authority.claims.remove(&ClaimKey { source, level, state: *state });
         }
         if self.is_governed(Right::Set) {
-            let event_time_ms = record.origin.and_then(|origin| origin.event_time_ms);
+            let event_time_ms = record.origin.as_ref().and_then(|origin| origin.event_time_ms);
             let time_ms = event_time_ms.map_or(record.time_ms, |time_ms| time_ms.min(record.time_ms));
             for level in self.physically_changed(event).iter() {
                 self.authority.changes.note(*level, time_ms);

@@ -6,7 +6,7 @@
 mod put;
 mod reader;
 
-pub(crate) use put::{put, put_signed, put_text};
+pub(crate) use put::{put, put_bytes, put_signed, put_text};
 pub(crate) use reader::Reader;
 
 use crate::ids::ReservationId;
@@ -63,6 +63,7 @@ fields! {
     u64: |value, out| put(out, *value), number;
     i64: |value, out| put_signed(out, *value), signed;
     Box<str>: |value, out| put_text(out, value), text;
+    Box<[u8]>: |value, out| put_bytes(out, value), bytes;
 }
 
 /// Declares an enumeration without fields that is stored as one byte: number in the journal, variant, name for people.

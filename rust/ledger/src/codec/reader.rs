@@ -81,11 +81,16 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(crate) fn text(&mut self) -> Decoded<&'a str> {
+    pub(crate) fn bytes(&mut self) -> Decoded<&'a [u8]> {
         let count = self.count(1)?;
-        let (text, rest) = self.rest.split_at(count);
+        let (bytes, rest) = self.rest.split_at(count);
         self.rest = rest;
-        str::from_utf8(text).map_err(|_| Malformed("a text is not UTF-8"))
+        Ok(bytes)
+    }
+
+    #[inline]
+    pub(crate) fn text(&mut self) -> Decoded<&'a str> {
+        str::from_utf8(self.bytes()?).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
     #[inline]

@@ -29,7 +29,7 @@ use crate::stock_transfer::StockTransfer;
 macro_rules! entity_kinds {
     ($($(#[$doc:meta])* $number:literal $kind:ident $plural:literal $list:literal $name:literal $one:literal $unknown:ident)*) => {
         /// A kind of entities.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum EntityKind {
             $($(#[$doc])* $kind = $number,)*

@@ -10,6 +10,7 @@ use crate::outcome::Effect;
 use crate::planted;
 use crate::record::{Origin, OriginSource};
 use crate::rejection::{Reason, Rejection};
+use crate::source::AppliedMessage;
 
 /// The result of the checks of key and source.
 pub(super) enum Admission {
@@ -18,6 +19,8 @@ pub(super) enum Admission {
     Replay(KeyPosition),
     /// The key has done this before under another number: this number is consumed too.
     Repeat(KeyPosition),
+    /// The message with this key waits; its position.
+    Waits(u64),
     /// This number has done this before.
     ReplayNumber(OriginSource),
     /// A rejection, and the position that it depends on.
@@ -30,7 +33,7 @@ pub(super) enum Admission {
 
 impl Ledger {
     /// The shared fields of a command, with handles for the names that the ledger knows.
-    pub(super) fn origin_of<'a>(&self, command: &Command<'a>) -> Result<Origin<'a>, Rejection> {
+    pub(crate) fn origin_of<'a>(&self, command: &Command<'a>) -> Result<Origin<'a>, Rejection> {
         let context = &command.context;
         let channel = self.channels().find(context.channel);
         let source = match context.source {
@@ -48,6 +51,10 @@ impl Ledger {
             channel,
             unknown_channel: if channel.is_none() { context.channel } else { "" },
             source,
+            passed_on: context.origin.as_ref().and_then(|position| {
+                let source = self.sources.find(position.id)?;
+                Some(OriginSource { source, epoch: position.epoch, number: position.sequence })
+            }),
             order_ref: context.order_ref,
             holder: context.holder,
             event_time_ms: context.event_time_ms,
@@ -60,7 +67,7 @@ impl Ledger {
 
     /// The hash of a command's key; `None` if it has no key or its writer does not exist. It may have been computed `ahead`,
     /// for the scope that the key had then.
-    pub(super) fn key_of(&self, origin: &Origin<'_>, ahead: Option<(Scope, KeyHash)>) -> Option<KeyHash> {
+    pub(crate) fn key_of(&self, origin: &Origin<'_>, ahead: Option<(Scope, KeyHash)>) -> Option<KeyHash> {
         let has_key = !origin.key.is_empty() && origin.unknown_channel.is_empty();
         let scope = origin.scope();
         has_key.then(|| match ahead {
@@ -121,7 +128,8 @@ impl Ledger {
         let position = self.keys.locate(key, scope, origin.key);
         let Some(entry) = position.and_then(|position| self.keys.at(position)) else {
             return self
-                .admit_remembered_refusal(command, origin, key)
+                .admit_waiting(command, origin)
+                .or_else(|| self.admit_remembered_refusal(command, origin, key))
                 .or_else(|| self.admit_cached_rejection(command, origin, key));
         };
         let next = self.is_next(origin);
@@ -141,8 +149,25 @@ impl Ledger {
         position.map(|position| if next { Admission::Repeat(position) } else { Admission::Replay(position) })
     }
 
+    /// The key of a message that waits has done nothing yet, and belongs to it.
+    #[inline(always)]
+    fn admit_waiting(&self, command: &Command<'_>, origin: &Origin<'_>) -> Option<Admission> {
+        if self.inboxes.nothing_waits() { None } else { self.admit_waiting_key(command, origin) }
+    }
+
+    #[cold]
+    fn admit_waiting_key(&self, command: &Command<'_>, origin: &Origin<'_>) -> Option<Admission> {
+        let waiting = self.inboxes.waiting(origin.scope(), origin.key)?;
+        if !is_same(command, origin, waiting.held.fingerprint) {
+            let reused = Rejection::new(Reason::IdempotencyKeyReused).number("sequence", waiting.held.sequence as i64);
+            let reused = self.name_difference(reused, None, command, waiting.held.fingerprint);
+            return Some(Admission::Refuse(reused, waiting.held.sequence));
+        }
+        command.context.message.map(|_| Admission::Waits(waiting.held.sequence))
+    }
+
     /// The remembered refusal of a key, if its caller asked for that.
-    #[inline]
+    #[inline(always)]
     fn admit_remembered_refusal(&self, command: &Command<'_>, origin: &Origin<'_>, key: KeyHash) -> Option<Admission> {
         let entry = self.refusals.find(key, origin.scope(), origin.key)?;
         self.refuse_again(command, origin, entry)
@@ -175,7 +200,7 @@ impl Ledger {
     }
 
     /// True if the numbered message behind a command is the next one of its source.
-    fn is_next(&self, origin: &Origin<'_>) -> bool {
+    pub(crate) fn is_next(&self, origin: &Origin<'_>) -> bool {
         origin.source.is_some_and(|position| self.sources.is_next(position))
     }
 
@@ -191,11 +216,16 @@ impl Ledger {
         }
         if position.number > source.last {
             let gap = refuse(Reason::SequenceGap)
-                .number("expected", source.last as i64 + 1)
+                .number("expected", (source.last as i64).saturating_add(1))
                 .number("got", position.number as i64);
             return Admission::Refuse(gap, self.sequence);
         }
         match source.applied(position.number) {
+            // The number of another message, whose id is or would be known.
+            Some(applied) if command.context.message.is_some() && self.has_other_id(applied, origin) => {
+                let conflict = refuse(Reason::SequenceConflict).number("sequence", position.number as i64);
+                Admission::Refuse(conflict, self.sequence)
+            }
             // An image of version 2 does not tell which formula the hash of a message is by.
             Some(applied)
                 if applied.fingerprint.hash == origin.fingerprint.hash
@@ -217,9 +247,23 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether the message whose record has this position certainly had another id than one whose id is not known.
+    fn has_other_id(&self, applied: &AppliedMessage, origin: &Origin<'_>) -> bool {
+        let sequence = applied.sequence;
+        let kept = origin.source.and_then(|position| self.inbox(position.source));
+        let letter = kept.and_then(|inbox| inbox.letter(sequence)).map(|letter| &letter.held.key);
+        let waiting = kept.and_then(|inbox| inbox.waiting_at(sequence)).map(|waiting| &waiting.held.key);
+        match letter.or(waiting) {
+            Some(key) => **key != *origin.key,
+            None => !applied.is_refused() && self.keys.remembers_all_from(sequence),
+        }
+    }
+}
+
 /// True if a command has the same meaning as the first one with its key. Keys of older journals use another fingerprint, and
 /// their commands passed nothing on.
-fn is_same(command: &Command<'_>, origin: &Origin<'_>, before: Fingerprint) -> bool {
+pub(crate) fn is_same(command: &Command<'_>, origin: &Origin<'_>, before: Fingerprint) -> bool {
     let is_legacy = !before.has_parts && command.context.origin.is_none();
     before == origin.fingerprint || (is_legacy && before.hash == legacy_fingerprint(command))
 }

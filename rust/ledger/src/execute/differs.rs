@@ -57,7 +57,7 @@ impl Ledger {
                 | Body::Fulfill(_)
                 | Body::Transfer { .. },
             )
-            | (Effect::Echo, _)
+            | (Effect::Echo | Effect::Waits, _)
             | (Effect::KeyCancelled, Body::Release(_))
             | (Effect::Done, Body::Upsert { .. } | Body::Delete { .. })
             | (Effect::Put(_), Body::Upsert { .. })

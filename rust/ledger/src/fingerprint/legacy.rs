@@ -48,6 +48,9 @@ fn body(hash: StableHash, body: &Body<'_>) -> StableHash {
         Body::Delete { kind, .. } => hash.word(11 + ((*kind as u64) << 8)),
         Body::MoveQuantity { .. } => hash.word(12),
         Body::StockTransfer(_) => hash.word(13),
+        Body::SkipGap { .. } => hash.word(14),
+        Body::DiscardLetters { .. } => hash.word(15),
+        Body::Invalid(_) => hash.word(16),
         Body::RegisterSource { source } => hash.word(10).bytes(source.as_bytes()),
     }
 }

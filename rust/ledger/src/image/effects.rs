@@ -29,9 +29,12 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             put_figures(out, levels);
         }
         Effect::Done => out.push(5),
-        Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-            out.push(6);
+        Effect::Registered { epoch, previous_epoch, previous_sequence, parked_dropped } => {
+            out.push(if *parked_dropped == 0 { 6 } else { 14 });
             [epoch, previous_epoch, previous_sequence].into_iter().for_each(|number| put(out, *number));
+            if *parked_dropped > 0 {
+                put(out, *parked_dropped);
+            }
         }
         Effect::Tombstone => out.push(7),
         Effect::Refused(rejection) => {
@@ -52,6 +55,7 @@ pub(crate) fn put_effect(out: &mut Vec<u8>, effect: &Effect) {
             lines.put(out);
         }
         Effect::Echo => out.push(12),
+        Effect::Waits => out.push(13),
     }
 }
 
@@ -68,16 +72,18 @@ pub(super) fn effect(from: &mut Reader<'_>, image: ImageContext) -> Decoded<Effe
         3 => Effect::KeyCancelled,
         4 => Effect::Levels(figures(from, image)?),
         5 => Effect::Done,
-        6 => Effect::Registered {
+        kind @ (6 | 14) => Effect::Registered {
             epoch: from.number()?,
             previous_epoch: from.number()?,
             previous_sequence: from.number()?,
+            parked_dropped: if kind == 6 { 0 } else { from.number()? },
         },
         7 => Effect::Tombstone,
         9 => Effect::Put(Field::read(from)?),
         10 => Effect::Transfer(Box::new(transfer_change(from, image)?)),
         11 => claimed(from, image)?,
         12 => Effect::Echo,
+        13 => Effect::Waits,
         _ => return Err(Malformed("an unknown effect")),
     })
 }

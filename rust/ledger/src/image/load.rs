@@ -7,6 +7,7 @@ use crate::authority::{Claim, ClaimKey};
 use crate::codec::{Decoded, Field, Malformed, Reader};
 use crate::entity::{Entities, EntityKind, EntityValue};
 use crate::ids::{Handle, Slot};
+use crate::inbox::Kept;
 use crate::ledger::{Ledger, LedgerOptions, SlotsByName};
 use crate::level::in_range;
 use crate::stable_hash::Digest;
@@ -86,6 +87,7 @@ impl ImageLoader {
         if self.ledger.inapplicable_events > 0 || self.ledger.digest().value() != digest {
             return Err(Malformed("the state of the image is not the one that was written"));
         }
+        self.ledger.find_ready();
         Ok(self.ledger)
     }
 
@@ -190,6 +192,10 @@ impl ImageLoader {
                 let is_new = ledger.authority.changes.of(level).is_none();
                 ledger.authority.changes.note(level, time_ms);
                 is_new.then_some(()).ok_or(Malformed("the last change of a level comes twice"))
+            }
+            BlockKind::Kept => {
+                let restored = ledger.restore_kept(Kept::read(from)?);
+                restored.then_some(()).ok_or(Malformed("a kept message comes twice, or where there can be none"))
             }
             BlockKind::Windows => {
                 self.windows += 1;

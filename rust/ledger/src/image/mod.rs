@@ -22,6 +22,7 @@
 //! | 10 | sources: name, epoch, last number, kept outcomes; from version 3 on with whether their fingerprints have parts |
 //! | 20 | claims, by writer, level and state: 0 or source + 1, level, state, units, reason, position, time, 1 and the event time or 0; absent without any |
 //! | 21 | levels that changed while rules of authority were in force: level, time; absent without any |
+//! | 22 | kept messages, by source: 1 for one that is parked, 2 for one that waits with what it waits for, 3 for a dead letter with its refusal; absent without any |
 //! | 11 | key windows, the older first: number, start, carried bytes, slots that ended in it, writers ahead of time; then writers ahead of time of forgotten keys |
 //! | 12, 13 | keys of the older, of the younger window, in order of insertion |
 //! | 15 | windows of remembered refusals, as 11; these and the next two are absent where they add nothing to 11 |
@@ -44,6 +45,7 @@ use crate::authority::{Claim, ClaimKey};
 use crate::codec::{Field, put};
 use crate::entity::EntityKind;
 use crate::ids::{Handle, LevelIndex};
+use crate::inbox::Kept;
 use crate::ledger::Ledger;
 use crate::planted;
 use crate::stable_hash::StableHash;
@@ -84,11 +86,12 @@ enum BlockKind {
     Versions,
     Claims,
     Changes,
+    Kept,
 }
 
 impl BlockKind {
     /// All kinds, in the order of an image.
-    const ALL: [BlockKind; 21] = [
+    const ALL: [BlockKind; 22] = [
         BlockKind::Head,
         BlockKind::Items,
         BlockKind::Locations,
@@ -103,6 +106,7 @@ impl BlockKind {
         BlockKind::Sources,
         BlockKind::Claims,
         BlockKind::Changes,
+        BlockKind::Kept,
         BlockKind::Windows,
         BlockKind::OlderKeys,
         BlockKind::YoungerKeys,
@@ -144,6 +148,7 @@ pub struct Image<'l> {
     versions: Vec<(EntityKind, (Handle, u64, bool))>,
     claims: Vec<(ClaimKey, Claim)>,
     changes: Vec<(LevelIndex, i64)>,
+    kept: Vec<Kept>,
     kind: Option<BlockKind>,
     /// Index of the next entry of that kind.
     at: usize,
@@ -172,6 +177,7 @@ impl Ledger {
                 .map(|(key, claim)| (*key, *claim))
                 .collect(),
             changes: ledger.authority.changes.iter().collect(),
+            kept: ledger.kept_messages(),
             kind: Some(BlockKind::Head),
             at: 0,
             bytes: Vec::new(),
@@ -239,6 +245,7 @@ impl Image<'_> {
             BlockKind::Sources => ledger.sources.all().len(),
             BlockKind::Claims => self.claims.len(),
             BlockKind::Changes => self.changes.len(),
+            BlockKind::Kept => self.kept.len(),
             BlockKind::Windows => WINDOWS + 1,
             BlockKind::OlderKeys => ledger.keys.windows()[0].len(),
             BlockKind::YoungerKeys => ledger.keys.windows()[1].len(),
@@ -275,6 +282,7 @@ impl Image<'_> {
                 level.put(out);
                 time_ms.put(out);
             }
+            BlockKind::Kept => self.kept[at].put(out),
             BlockKind::Windows if at == WINDOWS => ledger.keys.put_forgotten(out),
             BlockKind::Windows => ledger.keys.windows()[at].put_head(out),
             BlockKind::OlderKeys => ledger.keys.windows()[0].put_key(out, at),

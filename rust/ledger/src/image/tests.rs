@@ -7,6 +7,7 @@ use crate::codec::Malformed;
 use crate::command::{Body, Line, SourcePosition, StockLine, Target, TargetBy, Upsert};
 use crate::entity::{EntityDraft, EntityKind, SourceProfileDraft};
 use crate::event::StockKind;
+use crate::inbox::Settling;
 use crate::states::StockState;
 use crate::{Audit, Command, Context, Ledger, LedgerOptions, Payload};
 
@@ -92,6 +93,23 @@ fn govern(ledger: &mut Ledger, payload: &mut Payload) {
     let echo = Context { key: "echo", origin: position(3), ..Context::default() };
     ledger.execute(&Command { context: echo, body: stock(StockKind::Set, 8) }, START_MS + 41, payload, ROOMY);
     assert_eq!((ledger.claim_count(None), ledger.claim_count(Some(0))), (2, 2));
+    keep_messages(ledger, payload);
+}
+
+/// One message is parked, one waits, one is a dead letter.
+fn keep_messages(ledger: &mut Ledger, payload: &mut Payload) {
+    use crate::stock_transfer::{Arrival, TransferCommand};
+    let line = StockLine { sku: "mug", location: "wh", quantity: 1, state: StockState::OnHand, expected: None };
+    let stock = |sku| Body::Stock { kind: StockKind::Received, lines: vec![StockLine { sku, ..line }] };
+    let arrival = TransferCommand::Receive { transfer: "T1", expected_version: None, arrival: Arrival::Whole };
+    let bodies = [("dead", 4, stock("jug")), ("waits", 5, Body::StockTransfer(arrival)), ("parked", 8, stock("mug"))];
+    for (key, sequence, body) in bodies {
+        let source = Some(SourcePosition { id: "erp", epoch: 1, sequence });
+        let context = Context { key, source, message: Some(key.as_bytes()), ..Context::default() };
+        ledger.execute(&Command { context, body }, START_MS + 50, payload, ROOMY);
+    }
+    let kept = ledger.inbox(0).map(|inbox| (inbox.parked_count(), inbox.waiting_count(), inbox.letter_count()));
+    assert_eq!(kept, Some((1, 1, 1)));
 }
 
 fn blocks(mut ledger: Ledger) -> Vec<Vec<u8>> {
@@ -157,12 +175,43 @@ fn live(mut ledger: Ledger) {
         ] {
             ledger.execute(&Command { context, body }, now_ms, &mut payload, ROOMY);
         }
+        live_messages(&mut ledger, now_ms, &mut payload);
         ledger.sweep(now_ms, &mut payload, ROOMY);
         ledger.forget_keys(now_ms, &mut payload, ROOMY);
         ledger.digest();
     }
     let mut bytes = Vec::new();
     assert!(ledger.image().next(&mut bytes));
+}
+
+/// Sends messages, and executes what is kept.
+fn live_messages(ledger: &mut Ledger, now_ms: i64, payload: &mut Payload) {
+    let line = StockLine { sku: "mug", location: "wh", quantity: 1, state: StockState::OnHand, expected: None };
+    let body = || Body::Stock { kind: StockKind::Received, lines: vec![line] };
+    let source = |sequence| Some(SourcePosition { id: "erp", epoch: 1, sequence });
+    let message = |key, sequence| {
+        let context = Context { key, source: source(sequence), message: Some(b"it"), ..Context::default() };
+        Command { context, body: body() }
+    };
+    for (key, sequence) in [("waits", 5), ("parked", 8), ("m9", 9), ("m6", 6), ("dead", 7)] {
+        ledger.execute(&message(key, sequence), now_ms, payload, ROOMY);
+        while let Some(ready) = ledger.next_ready() {
+            match ready.waiting() {
+                Some(place) => {
+                    ledger.execute_waiting(&message("waits", 5), place, true, (now_ms, payload, ROOMY));
+                }
+                None => drop(ledger.execute(&message("parked", 8), now_ms, payload, ROOMY)),
+            }
+        }
+    }
+    for letter in 0..60 {
+        ledger.redrive(&message("dead", 4), (0, letter), Settling::default(), (now_ms, payload, ROOMY));
+    }
+    let context = |key| Context { key, ..Context::default() };
+    let skip = Body::SkipGap { source: "erp", epoch: 1, through: 8 };
+    ledger.execute(&Command { context: context("skip"), body: skip }, now_ms, payload, ROOMY);
+    let again = Body::RegisterSource { source: "erp" };
+    ledger.execute(&Command { context: context("again"), body: again }, now_ms, payload, ROOMY);
 }
 
 const BYTES: [u8; 8] = [0, 1, 2, 7, 0x7f, 0x80, 0xfe, 0xff];
@@ -207,7 +256,7 @@ fn a_forged_image_is_refused_or_can_be_used_without_a_panic() {
 
 // case: E11
 #[test]
-fn a_name_a_level_or_a_claim_that_comes_twice_is_refused() {
+fn a_name_a_level_a_claim_or_a_message_that_comes_twice_is_refused() {
     let whole = blocks(ledger());
     for (kind, why) in [
         (BlockKind::Items, "a name comes twice"),
@@ -215,6 +264,7 @@ fn a_name_a_level_or_a_claim_that_comes_twice_is_refused() {
         (BlockKind::Levels, "a level comes twice"),
         (BlockKind::Claims, "a claim comes twice, or is about, from or at what does not exist"),
         (BlockKind::Changes, "the last change of a level comes twice"),
+        (BlockKind::Kept, "a kept message comes twice, or where there can be none"),
     ] {
         let mut twice = whole.clone();
         let at = whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");
@@ -225,7 +275,7 @@ fn a_name_a_level_or_a_claim_that_comes_twice_is_refused() {
 
 // case: E11
 #[test]
-fn a_claim_or_a_change_of_what_does_not_exist_is_refused() {
+fn a_claim_a_change_or_a_message_where_there_can_be_none_is_refused() {
     let whole = blocks(ledger());
     let at = |kind: BlockKind| whole.iter().position(|block| block[0] == kind as u8).expect("a block of each kind");
     // (block, byte of its first entry, value, whether it is refused). A claim: writer, level, state, units, reason, position …
@@ -237,6 +287,13 @@ fn a_claim_or_a_change_of_what_does_not_exist_is_refused() {
         (BlockKind::Claims, 4, 3, true),
         (BlockKind::Claims, 5, 0x7f, true),
         (BlockKind::Changes, 0, 9, true),
+        // A parked message: what it is, source, epoch, number …
+        (BlockKind::Kept, 0, 9, true),
+        (BlockKind::Kept, 1, 9, true),
+        (BlockKind::Kept, 2, 2, true),
+        (BlockKind::Kept, 3, 5, true),
+        (BlockKind::Kept, 3, 6, false),
+        (BlockKind::Kept, 3, 9, false),
     ];
     for (kind, byte, value, is_refused) in rows {
         let mut forged = whole.clone();
@@ -245,7 +302,7 @@ fn a_claim_or_a_change_of_what_does_not_exist_is_refused() {
         forged[block][place] = value;
         assert_eq!(load(forged).is_err(), is_refused, "{kind:?} {byte}");
     }
-    for kind in [BlockKind::Claims, BlockKind::Changes] {
+    for kind in [BlockKind::Claims, BlockKind::Changes, BlockKind::Kept] {
         let mut without = whole.clone();
         without.remove(at(kind));
         let digests = [&without, &whole].map(|blocks| load(blocks.clone()).map(|mut ledger| ledger.digest()).ok());

@@ -23,7 +23,8 @@ const CAUSATION: u64 = 1 << 11;
 const ORIGIN: u64 = 1 << 12;
 /// The fingerprint has distinguishable parts.
 const HAS_PARTS: u64 = 1 << 13;
-const KNOWN_FIELDS: u64 = (1 << 14) - 1;
+const PASSED_ON: u64 = 1 << 14;
+const KNOWN_FIELDS: u64 = (1 << 15) - 1;
 
 /// The fields of `texts`; most commands have none of them.
 const TEXTS: u64 = UNKNOWN_CHANNEL | ORDER_REF | HOLDER | ACTOR | REASON_CODE | REFERENCE | CAUSATION;
@@ -53,6 +54,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, record: &Record<'_>, before_ms: i64) {
             | given(CHANNEL, origin.channel.is_some())
             | given(SOURCE, origin.source.is_some())
             | given(EVENT_TIME, origin.event_time_ms.is_some())
+            | given(PASSED_ON, origin.passed_on.is_some())
             | texts(origin).into_iter().fold(0, |bits, (bit, text)| bits | given(bit, !text.is_empty()));
     }
     put(out, fields);
@@ -77,13 +79,9 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
     if let Some(channel) = origin.channel {
         put(out, u64::from(channel));
     }
-    if let Some(position) = origin.source {
-        put(out, u64::from(position.source));
-        put(out, position.epoch);
-        put(out, position.number);
-    }
-    if let Some(event_time_ms) = origin.event_time_ms {
-        put_signed(out, event_time_ms.wrapping_sub(time_ms));
+    // Most commands have none of these.
+    if fields & (SOURCE | EVENT_TIME | PASSED_ON) != 0 {
+        encode_report(out, origin, time_ms);
     }
     if fields & TEXTS != 0 {
         for (bit, text) in texts(origin) {
@@ -92,6 +90,25 @@ fn encode_origin(out: &mut Vec<u8>, origin: &Origin<'_>, fields: u64, time_ms: i
             }
         }
     }
+}
+
+/// Where a message comes from, and when what it reports happened.
+fn encode_report(out: &mut Vec<u8>, origin: &Origin<'_>, time_ms: i64) {
+    if let Some(position) = origin.source {
+        put_position(out, position);
+    }
+    if let Some(event_time_ms) = origin.event_time_ms {
+        put_signed(out, event_time_ms.wrapping_sub(time_ms));
+    }
+    if let Some(position) = origin.passed_on {
+        put_position(out, position);
+    }
+}
+
+fn put_position(out: &mut Vec<u8>, position: OriginSource) {
+    put(out, u64::from(position.source));
+    put(out, position.epoch);
+    put(out, position.number);
 }
 
 /// Reads the records of one payload.
@@ -162,6 +179,10 @@ impl<'a> RecordReader<'a> {
         (max, Ok(true))
     }
 
+    fn position(&mut self) -> Decoded<OriginSource> {
+        Ok(OriginSource { source: self.bytes.handle()?, epoch: self.bytes.number()?, number: self.bytes.number()? })
+    }
+
     fn origin(&mut self, fields: u64, origin: &mut Origin<'a>) -> Decoded<()> {
         let given = |bit: u64| fields & bit != 0;
         origin.fingerprint = Fingerprint { hash: u64::from_le_bytes(self.bytes.array()?), has_parts: given(HAS_PARTS) };
@@ -175,14 +196,13 @@ impl<'a> RecordReader<'a> {
             origin.channel = Some(self.bytes.handle()?);
         }
         if given(SOURCE) {
-            origin.source = Some(OriginSource {
-                source: self.bytes.handle()?,
-                epoch: self.bytes.number()?,
-                number: self.bytes.number()?,
-            });
+            origin.source = Some(self.position()?);
         }
         if given(EVENT_TIME) {
             origin.event_time_ms = Some(self.bytes.signed()?.wrapping_add(self.time_ms));
+        }
+        if given(PASSED_ON) {
+            origin.passed_on = Some(self.position()?);
         }
         if !given(TEXTS) {
             return Ok(());

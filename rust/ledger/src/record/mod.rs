@@ -28,6 +28,8 @@ pub struct Origin<'a> {
     pub unknown_channel: &'a str,
     /// Numbered message.
     pub source: Option<OriginSource>,
+    /// The message of another source that it passes on.
+    pub passed_on: Option<OriginSource>,
     /// Order.
     pub order_ref: &'a str,
     /// Holder.

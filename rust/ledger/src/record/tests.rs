@@ -164,8 +164,38 @@ fn authority() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// Messages that are kept, and what becomes of them.
+fn kept_message() -> impl Strategy<Value = Event> {
+    let message = || vec(any::<u8>(), 0..4).prop_map(Vec::into_boxed_slice);
+    let kind = prop_oneof![
+        3 => Just(EntityKind::StockTransfers),
+        1 => (0..EntityKind::ALL.len()).prop_map(|kind| EntityKind::ALL[kind]),
+    ];
+    let position = || prop_oneof![8 => 0..12u64, 1 => any::<u64>()];
+    prop_oneof![
+        4 => message().prop_map(|message| Event::MessageParked { message }),
+        3 => (kind, name(), message())
+            .prop_map(|(kind, name, message)| Event::MessageWaits { kind, name: name.into(), message }),
+        3 => (any::<bool>(), rejection(), message())
+            .prop_map(|(forgets, rejection, message)| Event::MessageDead { forgets, rejection, message }),
+        2 => (handle(), position()).prop_map(|(source, waiting)| Event::WaitEnded { source, waiting }),
+        2 => (handle(), position(), any::<bool>(), name(), name()).prop_map(
+            |(source, letter, redriven, actor, reason_code)| Event::LetterSettled {
+                source,
+                letter,
+                redriven,
+                actor: actor.into(),
+                reason_code: reason_code.into(),
+            }
+        ),
+        2 => (handle(), 0..3u64, position())
+            .prop_map(|(source, epoch, through)| Event::GapSkipped { source, epoch, through }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
+        3 => kept_message(),
         4 => (id(), time(), units()).prop_map(|(id, expire_ms, lines)| Event::Reserved { id, expire_ms, lines }),
         1 => (id(), time()).prop_map(|(id, expire_ms)| Event::Extended { id, expire_ms }),
         1 => (id(), units()).prop_map(|(id, lines)| Event::Amended { id, lines }),
@@ -226,7 +256,8 @@ type Parts =
 
 fn parts() -> impl Strategy<Value = Parts> {
     let other_time = || proptest::option::weighted(0.7, prop_oneof![1 => Just(0i64), 2 => time(), 1 => any::<i64>()]);
-    let source = (handle(), any::<u64>(), any::<u64>());
+    let number = || prop_oneof![6 => 0..4u64, 1 => any::<u64>()];
+    let source = (handle(), number(), number());
     let origin = (
         any::<u64>(),
         other_time(),
@@ -246,6 +277,11 @@ fn record(parts: &Parts) -> Record<'_> {
         event_time_ms: *event_time_ms,
         channel: *channel,
         source: source.map(|(source, epoch, number)| OriginSource { source, epoch, number }),
+        passed_on: source.filter(|(_, epoch, _)| epoch % 2 == 1).map(|(source, epoch, number)| OriginSource {
+            source,
+            epoch: number,
+            number: epoch,
+        }),
         key: &texts[0],
         unknown_channel: &texts[1],
         order_ref: &texts[2],
@@ -325,6 +361,48 @@ proptest! {
                 let _ = ledger.key(Scope::Operator, "aa");
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
+
+    /// Records of one event about messages of two sources, most of which apply: what is kept survives an image, and what does not
+    /// apply changes nothing.
+    #[test]
+    fn any_kept_messages_are_folded_or_refused(
+        all in vec((kept_message(), 0..2u32, 1..3u64, prop_oneof![8 => 1..7u64, 1 => any::<u64>()], "[ab]{1,2}"), 1..40),
+    ) {
+        let mut ledger = Ledger::new(LedgerOptions::new("any"));
+        let names = ["a", "b"].map(|source| Event::SourceRegistered { source: source.into(), epoch: 1 });
+        let record = Record { time_ms: 0, origin: None, events: names.into_iter().collect() };
+        ledger.fold(&encoded(&[record]), 0, 0).expect("sources");
+        for (event, source, epoch, number, key) in &all {
+            let origin = Origin {
+                key,
+                source: Some(OriginSource { source: *source, epoch: *epoch, number: *number }),
+                ..Origin::default()
+            };
+            let (before, was_kept) = (ledger.inboxes.digest(), ledger.kept_messages().len());
+            ledger.apply(&Record { time_ms: 5_000, origin: Some(origin), events: OneOrMany::One(event.clone()) }, None);
+            if std::mem::take(&mut ledger.inapplicable_events) > 0 {
+                let skips = matches!(event, Event::GapSkipped { .. });
+                let settles = matches!(event, Event::WaitEnded { .. } | Event::LetterSettled { .. });
+                prop_assert!(skips || settles || ledger.inboxes.digest() == before, "{event:?}");
+                prop_assert!(skips || settles || ledger.kept_messages().len() == was_kept, "{event:?}");
+            }
+            while ledger.next_ready().is_some() {}
+        }
+        let digest = ledger.digest();
+        let mut loader = crate::ImageLoader::new(LedgerOptions::new("any"));
+        let mut image = ledger.image();
+        let mut piece = Vec::new();
+        while image.next(&mut piece) {
+            loader.piece(&piece).expect("a piece");
+        }
+        let mut loaded = loader.finish().expect("an image");
+        prop_assert_eq!(loaded.digest(), digest);
+        prop_assert_eq!(format!("{:?}", loaded.kept_messages()), format!("{:?}", ledger.kept_messages()));
     }
 }
 

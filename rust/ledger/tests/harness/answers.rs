@@ -6,8 +6,8 @@ use invengine_ledger::outcome::HoldChange;
 use invengine_ledger::reservation::LineState;
 use invengine_ledger::stock_transfer::StockTransfer;
 use invengine_ledger::{
-    Answer, CountsAs, Effect, EntityKind, Executed, Fact, Ledger, LevelFigures, LevelIndex, Reason, Rejection,
-    ReservationId, StockState,
+    Answer, CountsAs, Deferral, Effect, EntityKind, Executed, Fact, Ledger, LevelFigures, LevelIndex, Reason,
+    Rejection, ReservationId, StockState,
 };
 
 /// The answer to one command.
@@ -27,6 +27,8 @@ pub struct Refusal {
 /// What an accepted command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// A message that is applied later.
+    Kept(Deferral),
     Reserved(HoldOutcome),
     Holds(Vec<HoldOutcome>),
     KeyCancelled,
@@ -125,6 +127,15 @@ impl Reply {
                     outcome: Outcome::new(ledger, ledger.effect(*effect)),
                 }
             }
+            Answer::Deferred { sequence, replayed, deferral } => {
+                assert!(executed.depends_on >= *sequence && executed.depends_on <= ledger.sequence(), "{executed:?}");
+                Reply::Accepted { sequence: *sequence, replayed: *replayed, outcome: Outcome::Kept(*deferral) }
+            }
+            // As a refusal: what is kept shows elsewhere.
+            Answer::Buried { sequence, rejection, .. } => {
+                assert!(executed.depends_on >= *sequence && *sequence > 0, "{executed:?}");
+                Reply::Rejected(Refusal::from(rejection).with_ids(ledger))
+            }
             Answer::Rejected(rejection) => {
                 let at_once = executed.depends_on == 0 && ledger.sequence() > 0;
                 assert!(!at_once || may_leave_at_once(rejection.reason), "{executed:?}");
@@ -194,6 +205,7 @@ fn may_leave_at_once(reason: Reason) -> bool {
             | Reason::EntityNotFound
             | Reason::DedupeWindowExpired
             | Reason::TooLarge
+            | Reason::Overloaded
             | Reason::AnswerTooLarge
     )
 }
@@ -212,13 +224,14 @@ impl Outcome {
                 Outcome::Claimed(levels, lines.to_vec())
             }
             Effect::Echo => Outcome::Echo,
+            Effect::Waits => panic!("a message that waits is deferred"),
             Effect::Done => Outcome::Done,
             Effect::Put(versions) => Outcome::Put(versions.to_vec()),
             Effect::Transfer(change) => {
                 let name = ledger.entities(EntityKind::StockTransfers).names().name(change.transfer);
                 Outcome::Transfer(name.to_owned(), change.version, described(ledger, &change.value))
             }
-            Effect::Registered { epoch, previous_epoch, previous_sequence } => Outcome::Registered {
+            Effect::Registered { epoch, previous_epoch, previous_sequence, .. } => Outcome::Registered {
                 epoch: *epoch,
                 previous_epoch: *previous_epoch,
                 previous_sequence: *previous_sequence,

@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod authority;
 pub mod commands;
+pub mod shop;
 
 use invengine_ledger::{Audit, Command, Digest, Executed, Ledger, LedgerOptions, Malformed, Payload};
 

@@ -20,6 +20,7 @@ use proptest::prelude::*;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "histories are short, and nearly all of their steps are of this kind")]
 pub enum Step {
     /// A new command.
     Ask(Box<Ask>),

@@ -250,7 +250,9 @@ impl Model {
             let refusal = Refusal::new(Reason::InvalidField).fact("field", "context.origin.epoch");
             return Err(refusal.fact("description", "an epoch that RegisterSource has not issued"));
         }
-        Ok(passed_on.epoch < source.epoch || passed_on.sequence <= source.last)
+        // One that was refused has done nothing.
+        let refused = source.kept.iter().any(|kept| kept.0 == passed_on.sequence && kept.3.is_err());
+        Ok(passed_on.epoch < source.epoch || (passed_on.sequence <= source.last && !refused))
     }
 
     /// Refuses a command whose writer lacks the right. Returns why each line that states a quantity is only a claim.
@@ -388,6 +390,7 @@ impl Model {
         let at = |sku: &str, location: &str, state| self.place(sku, location).ok().map(|place| (state, place.1));
         let some = |right, touched: Option<Touched>| Some((Some(right), touched?));
         match &command.body {
+            Body::SkipGap { .. } | Body::DiscardLetters { .. } | Body::Invalid(_) => Some((None, Vec::new())),
             Body::Reserve { lines, .. } => some(Right::Promise, self.at_lines(lines)),
             Body::Extend { target, .. } | Body::Allocate(target) => some(Right::Promise, self.held(context, target)),
             Body::Release(target) => {

@@ -296,8 +296,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     active_call,
                 );
             }
-            Handler::SubmitStream => {
-                submit::spawn(worker, metadata.compact(), body, route.bytes_max, respond, active_call)
+            Handler::BatchStream(path) => {
+                submit::spawn(worker, metadata.compact(), (body, route.bytes_max, path), respond, active_call)
             }
             Handler::Service(shape) => {
                 forward::spawn(worker, metadata.compact(), (body, route.bytes_max, shape), respond, active_call);

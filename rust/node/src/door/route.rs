@@ -11,8 +11,6 @@ const REFLECTIONS: [&str; 2] = [
 /// Most bytes of a reflection request, which holds one name.
 const REFLECTION_BYTES_MAX: usize = 4 << 10;
 
-pub(super) const SUBMIT: &str = "/invengine.v1.ReservationService/Submit";
-
 /// A known method.
 #[derive(Clone, Copy)]
 pub(super) struct Route {
@@ -27,8 +25,8 @@ pub(super) struct Route {
 pub(super) enum Handler {
     /// The engine, one answer for one message.
     Engine,
-    /// The engine, batch after batch.
-    SubmitStream,
+    /// The engine, batch after batch, each as the method of this path.
+    BatchStream(&'static str),
     /// The engine, after it has read the journal.
     Waiting,
     /// The journal.
@@ -65,7 +63,7 @@ pub(super) fn route(path: &str) -> Option<Route> {
     let handler = match method.kind {
         // None of the methods that the door forwards streams its requests.
         _ if !method.native() => Handler::Service(CallShape::Unary),
-        MethodKind::SubmitStream => Handler::SubmitStream,
+        MethodKind::BatchStream(path) => Handler::BatchStream(path),
         MethodKind::ReadEvents => Handler::ReadEvents,
         _ if method.waits() => Handler::Waiting,
         _ => Handler::Engine,

@@ -1,4 +1,4 @@
-//! SubmitStream: batch after batch over one call. Several are in progress at once, answers are sent in the order of the
+//! SubmitStream and RecordMessageStream: batch after batch over one call. Several are in progress at once, answers are sent in the order of the
 //! requests, and the first refusal ends the stream after the answers before it.
 
 use std::collections::VecDeque;
@@ -17,7 +17,6 @@ use super::call_metadata::CallMetadata;
 use super::connections::ConnectionState;
 use super::limits::{ActiveCall, PartialBytes};
 use super::message::MessageDecoder;
-use super::route::SUBMIT;
 use super::worker::{FramedDecision, Worker};
 use crate::refusal::Refusal;
 use crate::sizes::ANSWER_BYTES_MAX;
@@ -27,19 +26,18 @@ const PENDING_MAX: usize = 16;
 /// When the answers that wait for their commit or their reader have this many bytes, no further batch is read.
 const WAITING_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
-/// Answers the stream in a task of its own.
+/// Answers the stream in a task of its own; each batch as a call of the method with this path.
 pub(super) fn spawn(
     worker: Arc<Worker>,
     metadata: CallMetadata,
-    body: RecvStream,
-    bytes_max: usize,
+    (body, bytes_max, path): (RecvStream, usize, &'static str),
     respond: SendResponse<Bytes>,
     active_call: ActiveCall,
 ) {
     let messages = MessageStream::new(&worker, body, bytes_max);
     tokio::spawn(async move {
         let mut answers = AnswerStream::new(respond, worker.send_deadline(&metadata));
-        match run(&worker, &metadata, messages, &active_call.state, &mut answers).await {
+        match run(&worker, &metadata, (messages, path), &active_call.state, &mut answers).await {
             Ok(()) => answers.end(Ok(())),
             Err(CallFailure::Refused(refusal)) => answers.end(Err(refusal)),
             Err(CallFailure::CallerGone) => {}
@@ -50,7 +48,7 @@ pub(super) fn spawn(
 async fn run(
     worker: &Worker,
     metadata: &CallMetadata,
-    mut messages: MessageStream,
+    (mut messages, path): (MessageStream, &'static str),
     state: &Arc<ConnectionState>,
     answers: &mut AnswerStream,
 ) -> Result<(), CallFailure> {
@@ -64,7 +62,7 @@ async fn run(
             || pending.len() < PENDING_MAX && waiting_bytes < WAITING_BYTES_MAX && worker.limits.has_room(state);
         tokio::select! {
             biased;
-            known = worker.durable(first.unwrap_or(0), SUBMIT), if first.is_some() => {
+            known = worker.durable(first.unwrap_or(0), path), if first.is_some() => {
                 known?;
                 if let Some(decision) = pending.pop_front() {
                     waiting_bytes -= decision.bytes();
@@ -73,7 +71,7 @@ async fn run(
             }
             batch = messages.next(), if takes && has_room => {
                 let decision = match batch {
-                    Ok(Some(payload)) => worker.decide(metadata, SUBMIT, &payload, state),
+                    Ok(Some(payload)) => worker.decide(metadata, path, &payload, state),
                     Ok(None) => {
                         takes = false;
                         continue;

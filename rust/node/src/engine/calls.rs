@@ -80,6 +80,8 @@ impl Shared {
                 method.with_command(call.payload, call.key, self.facts.tag, run).unwrap_or_else(Decision::from)
             }
             MethodKind::Submit => self.submit(call.payload, moment),
+            MethodKind::RecordMessages => self.record_messages(call.payload, moment),
+            MethodKind::Redrive => self.redrive(call.payload, moment),
             MethodKind::Read(method) => {
                 let core = self.core();
                 match method.read(call.payload, &core.ledger, self.view(&core, moment)) {
@@ -92,7 +94,7 @@ impl Shared {
             MethodKind::CreateSnapshot | MethodKind::StateAt | MethodKind::InventoryHistory => {
                 Refusal::unimplemented("this method as a call that does not wait").into()
             }
-            MethodKind::SubmitStream | MethodKind::ReadEvents => {
+            MethodKind::BatchStream(_) | MethodKind::ReadEvents => {
                 Refusal::unimplemented("a stream as a unary call").into()
             }
             MethodKind::Unimplemented => Refusal::unimplemented("this method").into(),
@@ -113,6 +115,7 @@ impl Shared {
         let decision = match self.execute(&mut core, &Ahead::none(command), moment) {
             Ok(executed) => {
                 let reply = answer::reply(method, &core.ledger, command, &executed);
+                self.drain(&mut core, moment);
                 Decision { reply, depends_on: executed.depends_on }
             }
             Err(refusal) => refusal.into(),
@@ -177,6 +180,7 @@ impl Shared {
         match self.execute(core, ahead, moment) {
             Ok(executed) => {
                 outcomes.push(&core.ledger, &executed, &ahead.command().context);
+                self.drain(core, moment);
                 executed.depends_on
             }
             Err(refusal) => {
@@ -186,12 +190,21 @@ impl Shared {
         }
     }
 
-    fn execute(
+    pub(super) fn execute(
         &self,
         core: &mut Core,
         command: &Ahead<'_, '_>,
         moment: Instant,
     ) -> Result<invengine_ledger::Executed, Refusal> {
+        self.admit_command(core)?;
+        let waiting = core.decided_at.len();
+        let executed = core.execute(command, self.clock.at(moment), moment)?;
+        self.in_flight.fetch_add((core.decided_at.len() - waiting) as u32, AcqRel);
+        Ok(executed)
+    }
+
+    /// Whether commands are taken.
+    pub(super) fn admit_command(&self, core: &Core) -> Result<(), Refusal> {
         if core.draining {
             return Err(Refusal::draining());
         }
@@ -201,16 +214,13 @@ impl Shared {
         if self.in_flight.load(Acquire) >= self.in_flight_max && !planted::is("in_flight_ignored") {
             return Err(Refusal::overloaded());
         }
-        let waiting = core.decided_at.len();
-        let executed = core.execute(command, self.clock.at(moment), moment)?;
-        self.in_flight.fetch_add((core.decided_at.len() - waiting) as u32, AcqRel);
-        Ok(executed)
+        Ok(())
     }
 
     /// Unlocks, then wakes the commit thread if the frame has just received its first record; after a commit that
     /// thread checks the frame by itself. In this order, because a thread that wakes before the ledger is unlocked only
     /// goes back to sleep.
-    fn unlock(&self, core: MutexGuard<'_, Core>, was_empty: bool) {
+    pub(super) fn unlock(&self, core: MutexGuard<'_, Core>, was_empty: bool) {
         let wakes = was_empty && !core.payload.is_empty();
         drop(core);
         if wakes {

@@ -156,6 +156,9 @@ fn housekeeping(core: &mut Core, now_ms: i64) {
     if core.ledger.next_expiry_ms().is_some_and(|expiry| expiry <= now_ms) {
         core.ledger.sweep(now_ms, &mut core.payload, core.frame_bytes_max);
     }
+    let tag = core.ledger.tag();
+    core.drain(now_ms, tag);
+    core.end_overdue_waits(now_ms, tag);
     core.ledger.forget_keys(now_ms, &mut core.payload, core.frame_bytes_max);
     core.ledger.bound_unhashed();
 }

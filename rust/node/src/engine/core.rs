@@ -39,8 +39,11 @@ impl Core {
         assert_ne!(command.context.key, super::panics::KEY, "a panic between a change and its answer");
         let counts = self.counts.entry(command.body.name()).or_default();
         match &executed.answer {
-            Answer::Accepted { replayed: true, .. } => counts.replayed += 1,
-            Answer::Accepted { .. } => counts.accepted += 1,
+            Answer::Accepted { replayed: true, .. } | Answer::Deferred { replayed: true, .. } => counts.replayed += 1,
+            Answer::Accepted { .. } | Answer::Deferred { .. } => counts.accepted += 1,
+            Answer::Buried { rejection, .. } => {
+                *counts.rejected.entry(rejection.reason.name()).or_default() += 1;
+            }
             Answer::Rejected(rejection) => {
                 *counts.rejected.entry(rejection.reason.name()).or_default() += 1;
                 if rejection.reason == Reason::TooLarge && !self.payload.is_empty() {
@@ -58,7 +61,7 @@ impl Core {
 
     /// Creates the unknown names that a command mentions, by commands of the engine's own, if the command is then
     /// accepted: a typo in one that is refused creates nothing.
-    fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
+    pub(super) fn create_missing(&mut self, command: &Command<'_>, now_ms: i64) {
         let mut missing: Vec<(EntityKind, &str)> = Vec::new();
         let mut mention = |kind, name| {
             if missing.contains(&(kind, name)) {

@@ -15,6 +15,7 @@ mod events;
 mod history;
 mod lease;
 mod marker;
+mod messages;
 mod opening;
 #[cfg(test)]
 mod panics;

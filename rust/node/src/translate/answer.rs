@@ -22,6 +22,7 @@ pub fn reply(
 ) -> Result<Vec<u8>, Refusal> {
     match &executed.answer {
         Answer::Rejected(rejection) => Err(rejection.into()),
+        Answer::Deferred { .. } | Answer::Buried { .. } => unreachable!("Invariant: only messages are kept"),
         Answer::Accepted { sequence, replayed, effect } => {
             let (sequence, replayed, effect) = (*sequence, *replayed, ledger.effect(*effect));
             Ok(method.answer(&Accepted { ledger, command, effect, sequence, replayed }))
@@ -68,11 +69,11 @@ impl Accepted<'_> {
         cancelled(self.effect, scope_names(&self.command.context))
     }
 
-    /// The epoch of a registered source, its previous epoch and that epoch's last number.
-    pub(super) fn registered(&self) -> [u64; 3] {
+    /// The epoch of a registered source, its previous epoch, that epoch's last number, and how many parked messages were dropped.
+    pub(super) fn registered(&self) -> [u64; 4] {
         match self.effect {
-            Effect::Registered { epoch, previous_epoch, previous_sequence } => {
-                [*epoch, *previous_epoch, *previous_sequence]
+            Effect::Registered { epoch, previous_epoch, previous_sequence, parked_dropped } => {
+                [*epoch, *previous_epoch, *previous_sequence, *parked_dropped]
             }
             _ => Default::default(),
         }

@@ -100,11 +100,21 @@ fn decode<M: CommandRequest>(
     command(&message, key, tag).map(|command| f(&command))
 }
 
+/// Only what changes stock or promises can be passed on.
+pub(super) fn check_origin(context: &Context<'_>, body: &Body<'_>, found: &mut Violations) {
+    use Body::{Delete, DiscardLetters, RegisterSource, SkipGap, Upsert};
+    let is_of_people =
+        matches!(body, Upsert { .. } | Delete { .. } | RegisterSource { .. } | SkipGap { .. } | DiscardLetters { .. });
+    let rule = "absent: sources pass on what happened to stock and promises, nothing else";
+    found.require(context.origin.is_none() || !is_of_people, format_args!("context.origin"), rule);
+}
+
 /// The command that a message asks for.
 pub(crate) fn command<'a, M: CommandRequest>(message: &'a M, key: &'a str, tag: u64) -> Result<Command<'a>, Refusal> {
     let mut found = Violations::default();
     let context = context(message.context(), key, &mut found);
     let body = message.body(&context, tag, &mut found);
+    check_origin(&context, &body, &mut found);
     found.finish()?;
     Ok(Command { context, body })
 }

@@ -7,12 +7,12 @@ use invengine_ledger::EntityKind;
 use invengine_ledger::entity::Attributes;
 use invengine_ledger::event::StockKind;
 use invengine_ledger::stock_transfer::{ArrivedUnits, ItemUnits, Remainder, Route};
-use invengine_ledger::{ClockCorrection, Event, Handle, Ledger, Origin, Record};
+use invengine_ledger::{ClockCorrection, Event, Handle, Ledger, Origin, OriginSource, Record};
 use invengine_wire::v1;
 use invengine_wire::v1::event::Fact;
 
 use super::entities::{entity_put, item_attributes, location_type};
-use super::event_filter::{EventFilter, channel_name, source_name};
+use super::event_filter::{EventFilter, channel_name};
 use super::shape::{selection, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
@@ -50,11 +50,8 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         idempotency_key: origin.key.to_owned(),
         issue_time: origin.issue_time_ms.map(timestamp),
         channel: channel_name(ledger, origin).to_owned(),
-        source: origin.source.map(|place| v1::SourcePosition {
-            source_id: source_name(ledger, origin).to_owned(),
-            epoch: place.epoch as i64,
-            sequence: place.number as i64,
-        }),
+        source: origin.source.map(|place| position(ledger, place)),
+        origin: origin.passed_on.map(|place| position(ledger, place)),
         order_ref: origin.order_ref.to_owned(),
         holder: origin.holder.to_owned(),
         event_time: origin.event_time_ms.map(timestamp),
@@ -134,11 +131,32 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             reason: *reason as i32,
         }),
         Event::Echoed { source, epoch, number } => {
-            let source_id =
-                ledger.sources().get(*source as usize).map_or_else(String::new, |found| found.name.to_string());
-            let origin = v1::SourcePosition { source_id, epoch: *epoch as i64, sequence: *number as i64 };
-            Fact::Echoed(v1::Echoed { origin: Some(origin) })
+            let place = OriginSource { source: *source, epoch: *epoch, number: *number };
+            Fact::Echoed(v1::Echoed { origin: Some(position(ledger, place)) })
         }
+        Event::MessageParked { .. } => Fact::MessageParked(v1::MessageParked {}),
+        Event::MessageWaits { kind, name, .. } => {
+            Fact::MessageWaits(v1::MessageWaits { kind: kind.name().to_owned(), name: name.to_string() })
+        }
+        Event::MessageDead { forgets, rejection, .. } => {
+            let rejection = Some(Refusal::from(rejection).to_rejection());
+            Fact::MessageDead(v1::MessageDead { rejection, older_forgotten: *forgets })
+        }
+        Event::WaitEnded { waiting, .. } => Fact::WaitEnded(v1::WaitEnded { waiting: *waiting as i64 }),
+        Event::LetterSettled { source, letter, redriven, actor, reason_code } => {
+            Fact::LetterSettled(v1::LetterSettled {
+                source_id: source_of(ledger, *source),
+                dead_letter: *letter as i64,
+                redriven: *redriven,
+                actor: actor.to_string(),
+                reason_code: reason_code.to_string(),
+            })
+        }
+        Event::GapSkipped { source, epoch, through } => Fact::GapSkipped(v1::GapSkipped {
+            source_id: source_of(ledger, *source),
+            epoch: *epoch as i64,
+            through: *through as i64,
+        }),
         Event::Upserted { kind, name, display_name, gs1 } => {
             upserted(*kind, name, display_name, gs1, &Attributes::None)
         }
@@ -174,6 +192,15 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
     }
+}
+
+fn position(ledger: &Ledger, place: OriginSource) -> v1::SourcePosition {
+    let source_id = source_of(ledger, place.source);
+    v1::SourcePosition { source_id, epoch: place.epoch as i64, sequence: place.number as i64 }
+}
+
+fn source_of(ledger: &Ledger, source: Handle) -> String {
+    ledger.sources().get(source as usize).map_or_else(String::new, |found| found.name.to_string())
 }
 
 fn transfer_name(ledger: &Ledger, transfer: Handle) -> String {

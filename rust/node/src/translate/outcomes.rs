@@ -35,6 +35,7 @@ impl Outcomes {
     pub fn push(&mut self, ledger: &Ledger, executed: &Executed, context: &Context<'_>) {
         match &executed.answer {
             Answer::Rejected(rejection) => self.push_refused(&rejection.into()),
+            Answer::Deferred { .. } | Answer::Buried { .. } => unreachable!("Invariant: only messages are kept"),
             Answer::Accepted { sequence, replayed, effect } => {
                 let receipt = (*sequence, *replayed);
                 match ledger.effect(*effect) {
@@ -53,7 +54,8 @@ impl Outcomes {
         self.push_message(&refused_outcome(refusal));
     }
 
-    fn push_message(&mut self, outcome: &impl Message) {
+    /// Appends the outcome of the next element, whatever kind of answer this is.
+    pub fn push_message(&mut self, outcome: &impl Message) {
         self.push_fields(|to| outcome.encode(to).expect("Invariant: a Vec has room for any message"));
     }
 

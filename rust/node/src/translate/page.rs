@@ -65,6 +65,9 @@ pub(super) enum ListKind {
     Sources = (1 << 32) + 2,
     Claims = (1 << 32) + 3,
     Owners = (1 << 32) + 4,
+    Parked = (1 << 32) + 5,
+    Waiting = (1 << 32) + 6,
+    DeadLetters = (1 << 32) + 7,
 }
 
 /// The numbers from here on, up to `PastLevels`, are those of the lists of entities.

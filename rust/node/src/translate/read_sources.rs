@@ -1,10 +1,12 @@
 //! Reads of what sources are known for: their numbers, their claims, and what they own.
 
 use invengine_ledger::authority::Right;
+use invengine_ledger::inbox::Inbox;
 use invengine_ledger::{Claim, ClaimKey, CountsAs, Handle, Ledger, Reason, StockState};
 use invengine_wire::v1;
 
 use super::entities::source_profile;
+use super::messages::kept;
 use super::page::{ListKind, ListQuery, PageRequest};
 use super::read::{ReadAnswer, ReadRequest, View, checked, item, location};
 use super::shape::timestamp;
@@ -13,6 +15,8 @@ use crate::refusal::Refusal;
 
 /// Most claims that are looked at for one page: the ledger is locked for that long.
 const CLAIMS_LOOKED_AT_MAX: usize = 20_000;
+/// More than there are states: the place of an owner in its list is that of its location, times this, and its state.
+const STATES_MAX: u64 = 1 << 8;
 
 impl ReadRequest for v1::ListSourcesRequest {
     fn read(&self, ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
@@ -21,13 +25,19 @@ impl ReadRequest for v1::ListSourcesRequest {
         let first = usize::try_from(page.start()).unwrap_or(usize::MAX);
         let sources = ledger.sources().iter().enumerate().skip(first);
         let (sources, next_page_token) = page.fill(sources.map(|(place, source)| {
-            let claims = ledger.claim_count(Some(place as Handle)) as i64;
+            let inbox = ledger.inbox(place as Handle);
+            let count = |count: fn(&Inbox) -> usize| inbox.map_or(0, |inbox| count(inbox) as i64);
             let message = v1::Source {
                 source_id: source.name.to_string(),
                 epoch: source.epoch as i64,
                 sequence: source.last as i64,
                 profile: source_profile(ledger, &source.name),
-                claims,
+                claims: ledger.claim_count(Some(place as Handle)) as i64,
+                parked: count(Inbox::parked_count),
+                parked_since: inbox.and_then(Inbox::parked_since_ms).map(timestamp),
+                waiting: count(Inbox::waiting_count),
+                waiting_since: inbox.and_then(Inbox::waiting_since_ms).map(timestamp),
+                dead_letters: count(Inbox::letter_count),
             };
             (place as u64, message)
         }));
@@ -136,23 +146,17 @@ impl ReadRequest for v1::ListOwnersRequest {
             PageRequest::new(query, self.page_size, &self.page_token, view, found)
         })?;
         let only = if self.location.is_empty() { None } else { Some(location(ledger, &self.location)?) };
-        let mut answer = v1::ListOwnersResponse::default();
-        if ledger.is_governed(Right::Set) {
-            let first = Handle::try_from(page.start()).unwrap_or(Handle::MAX);
-            let all = first..ledger.locations().len() as Handle;
-            let mut places = all
-                .filter(|place| ledger.locations().exists(*place) && only.is_none_or(|only| only == *place))
-                .peekable();
-            let mut last = None;
-            for place in places.by_ref().take(page.size) {
-                answer.owners.extend(owners_at(ledger, place, self.unowned_only));
-                last = Some(place);
-            }
-            if let (Some(last), Some(_)) = (last, places.peek()) {
-                answer.next_page_token = page.token(last.into(), Vec::new());
-            }
-        }
-        Ok(ReadAnswer::dependent_on(ledger.sequence(), &answer))
+        let all = 0..if ledger.is_governed(Right::Set) { ledger.locations().len() as Handle } else { 0 };
+        let first = Handle::try_from(page.start() / STATES_MAX).unwrap_or(Handle::MAX);
+        let places = all
+            .skip(first as usize)
+            .filter(|place| ledger.locations().exists(*place) && only.is_none_or(|only| only == *place));
+        let owners = places.flat_map(|place| {
+            let state = move |owner: &v1::Owner| u64::from(place) * STATES_MAX + owner.state as u64;
+            owners_at(ledger, place, self.unowned_only).map(move |owner| (state(&owner), owner))
+        });
+        let (owners, next_page_token) = page.fill(owners.skip_while(|(place, _)| *place < page.start()));
+        Ok(ReadAnswer::dependent_on(ledger.sequence(), &v1::ListOwnersResponse { owners, next_page_token }))
     }
 }
 
@@ -165,6 +169,43 @@ fn owners_at(ledger: &Ledger, place: Handle, unowned_only: bool) -> impl Iterato
         owner: ledger.holders_of(Right::Set, state, place).first().map_or("", |holder| holder.name()).to_owned(),
     });
     owners.filter(move |owner| !unowned_only || owner.owner.is_empty())
+}
+
+/// Declares a list of kept messages of one source: its request and answer, and where they are, behind a place.
+macro_rules! kept_messages {
+    ($($page:ident -> $listed:ident { $list:ident } by $kind:ident: |$inbox:ident, $ledger:ident, $last:ident| $entries:expr;)*) => {
+        $(impl ReadRequest for v1::$page {
+            fn read(&self, $ledger: &Ledger, view: View<'_>) -> Result<ReadAnswer, Refusal> {
+                let page = checked(|found| {
+                    found.name(&self.source_id, format_args!("source_id"));
+                    let query = ListQuery::new(ListKind::$kind).text(&self.source_id);
+                    PageRequest::new(query, self.page_size, &self.page_token, view, found)
+                })?;
+                let ($last, inbox) = (page.last.unwrap_or(0), $ledger.inbox(source($ledger, &self.source_id)?));
+                let ($list, next_page_token) = inbox.map_or_else(Default::default, |$inbox| page.fill($entries));
+                Ok(ReadAnswer::dependent_on($ledger.sequence(), &v1::$listed { $list, next_page_token }))
+            }
+        })*
+    };
+}
+
+kept_messages! {
+    ListParkedRequest -> ListParkedResponse { parked } by Parked: |inbox, ledger, last| {
+        inbox.parked_after(last).map(|held| (held.number, kept(ledger, held)))
+    };
+    ListWaitingRequest -> ListWaitingResponse { waiting } by Waiting: |inbox, ledger, last| {
+        inbox.waiting_after(last).map(|waiting| {
+            let waits_for =
+                v1::AwaitedEntity { kind: waiting.kind.name().to_owned(), name: waiting.name.to_string() };
+            (waiting.held.sequence, v1::KeptMessage { waits_for: Some(waits_for), ..kept(ledger, &waiting.held) })
+        })
+    };
+    ListDeadLettersRequest -> ListDeadLettersResponse { dead_letters } by DeadLetters: |inbox, ledger, last| {
+        inbox.letters_after(last).map(|letter| {
+            let rejection = Some(Refusal::from(&letter.rejection).to_rejection());
+            (letter.held.sequence, v1::KeptMessage { rejection, ..kept(ledger, &letter.held) })
+        })
+    };
 }
 
 /// The handle of a source.

@@ -74,6 +74,7 @@ fn answered_by_prost(payload: &[u8]) -> (Result<Vec<u8>, Refusal>, String) {
 
 fn outcome(harness: &mut Harness, command: &Command<'_>) -> v1::Outcome {
     match harness.run(command).answer {
+        Answer::Deferred { .. } | Answer::Buried { .. } => unreachable!("a command is not deferred"),
         Answer::Rejected(rejection) => refused_outcome(&(&rejection).into()),
         Answer::Accepted { sequence, replayed, effect } => {
             let effect = harness.ledger.effect(effect);
