@@ -214,6 +214,16 @@ impl Ledger {
         self.sources.all()
     }
 
+    /// The handle of a source, by name.
+    pub fn find_source(&self, source: &str) -> Option<Handle> {
+        self.sources.find(source)
+    }
+
+    /// The name of a source; empty if there is none.
+    pub fn source_name(&self, source: Handle) -> &str {
+        self.sources.get(source).map_or("", |found| &found.name)
+    }
+
     /// The oldest source that people may confuse with this one, if that is another and older source.
     pub fn source_look_alike(&self, source: &str) -> Option<&str> {
         self.sources.look_alike(source)

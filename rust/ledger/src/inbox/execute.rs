@@ -309,10 +309,6 @@ impl Ledger {
         self.sources.find(source).ok_or_else(|| Rejection::new(Reason::UnknownSource).text("source", source))
     }
 
-    fn source_name(&self, source: Handle) -> &str {
-        self.sources.get(source).map_or("", |found| &found.name)
-    }
-
     /// The refusal of a message that would be parked or wait where there is no room for it.
     fn held_full(&self, position: OriginSource, bytes: usize) -> Option<Executed> {
         let (limits, source) = (self.options.inbox, position.source);

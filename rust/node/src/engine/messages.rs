@@ -12,6 +12,7 @@ use super::{Decision, Shared};
 use crate::refusal::Refusal;
 use crate::translate::messages::{command_of, decode, outcome, refused_outcome, with_messages};
 use crate::translate::outcomes::Outcomes;
+use crate::translate::read::source;
 use crate::translate::source::{Redrive, redrive};
 
 /// Most kept messages that one command sets free at once; the commit thread goes on with the others.
@@ -68,9 +69,7 @@ impl Shared {
         moment: Instant,
     ) -> Result<(Outcomes, u64), Refusal> {
         self.admit_command(core)?;
-        let unknown = || Refusal::unknown(Reason::UnknownSource, "source", asked.source);
-        let source = core.ledger.sources().iter().position(|source| *source.name == *asked.source);
-        let source = source.ok_or_else(unknown)? as u32;
+        let source = source(&core.ledger, asked.source)?;
         let (mut outcomes, mut depends_on) = (Outcomes::default(), 0);
         for letter in &asked.letters {
             if outcomes.are_full() {

@@ -189,8 +189,7 @@ pub(super) fn channel_name<'a>(ledger: &'a Ledger, origin: &Origin<'a>) -> &'a s
 
 /// The name of the source that sent a command; empty if there is none.
 pub(super) fn source_name<'a>(ledger: &'a Ledger, origin: &Origin<'_>) -> &'a str {
-    let source = origin.source.and_then(|position| ledger.sources().get(position.source as usize));
-    source.map_or("", |found| &found.name)
+    origin.source.map_or("", |position| ledger.source_name(position.source))
 }
 
 fn is_of_consumer(event: &Event) -> bool {

@@ -13,7 +13,7 @@ use invengine_wire::v1::event::Fact;
 
 use super::entities::{entity_put, item_attributes, location_type};
 use super::event_filter::{EventFilter, channel_name};
-use super::shape::{selection, timestamp};
+use super::shape::{selection, source_position, timestamp};
 use super::states::state_name;
 use crate::refusal::Refusal;
 
@@ -50,8 +50,8 @@ fn context(ledger: &Ledger, origin: &Origin<'_>) -> v1::CommandContext {
         idempotency_key: origin.key.to_owned(),
         issue_time: origin.issue_time_ms.map(timestamp),
         channel: channel_name(ledger, origin).to_owned(),
-        source: origin.source.map(|place| position(ledger, place)),
-        origin: origin.passed_on.map(|place| position(ledger, place)),
+        source: origin.source.map(|place| source_position(ledger, place)),
+        origin: origin.passed_on.map(|place| source_position(ledger, place)),
         order_ref: origin.order_ref.to_owned(),
         holder: origin.holder.to_owned(),
         event_time: origin.event_time_ms.map(timestamp),
@@ -132,7 +132,7 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         }),
         Event::Echoed { source, epoch, number } => {
             let place = OriginSource { source: *source, epoch: *epoch, number: *number };
-            Fact::Echoed(v1::Echoed { origin: Some(position(ledger, place)) })
+            Fact::Echoed(v1::Echoed { origin: Some(source_position(ledger, place)) })
         }
         Event::MessageParked { .. } => Fact::MessageParked(v1::MessageParked {}),
         Event::MessageWaits { kind, name, .. } => {
@@ -145,7 +145,7 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
         Event::WaitEnded { waiting, .. } => Fact::WaitEnded(v1::WaitEnded { waiting: *waiting as i64 }),
         Event::LetterSettled { source, letter, redriven, actor, reason_code } => {
             Fact::LetterSettled(v1::LetterSettled {
-                source_id: source_of(ledger, *source),
+                source_id: ledger.source_name(*source).to_owned(),
                 dead_letter: *letter as i64,
                 redriven: *redriven,
                 actor: actor.to_string(),
@@ -153,7 +153,7 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             })
         }
         Event::GapSkipped { source, epoch, through } => Fact::GapSkipped(v1::GapSkipped {
-            source_id: source_of(ledger, *source),
+            source_id: ledger.source_name(*source).to_owned(),
             epoch: *epoch as i64,
             through: *through as i64,
         }),
@@ -192,15 +192,6 @@ fn fact(ledger: &Ledger, event: &Event, order_ref: &str) -> Fact {
             Fact::ClockCorrected(v1::ClockCorrected { wall_time, engine_time })
         }
     }
-}
-
-fn position(ledger: &Ledger, place: OriginSource) -> v1::SourcePosition {
-    let source_id = source_of(ledger, place.source);
-    v1::SourcePosition { source_id, epoch: place.epoch as i64, sequence: place.number as i64 }
-}
-
-fn source_of(ledger: &Ledger, source: Handle) -> String {
-    ledger.sources().get(source as usize).map_or_else(String::new, |found| found.name.to_string())
 }
 
 fn transfer_name(ledger: &Ledger, transfer: Handle) -> String {

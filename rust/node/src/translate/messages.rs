@@ -2,7 +2,7 @@
 
 use invengine_ledger::command::Body;
 use invengine_ledger::inbox::HeldMessage;
-use invengine_ledger::{Answer, Command, Context, Deferral, Effect, Executed, Ledger, Reason, Rejection};
+use invengine_ledger::{Answer, Command, Context, Deferral, Effect, Executed, Ledger, OriginSource, Reason, Rejection};
 use invengine_wire::v1;
 use invengine_wire::v1::source_message::Body as Reported;
 use prost::Message;
@@ -12,7 +12,7 @@ use super::check::Violations;
 use super::command::CommandRequest;
 use super::context::{check_key, context, source};
 use super::fields::{Fields, Value};
-use super::shape::{claimed_lines, receipt, timestamp};
+use super::shape::{claimed_lines, receipt, source_position, timestamp};
 use crate::refusal::Refusal;
 use crate::sizes::SUBMIT_COMMANDS_MAX;
 
@@ -155,14 +155,10 @@ pub fn refused_outcome(refusal: &Refusal) -> v1::MessageOutcome {
 
 /// A message that is kept.
 pub(super) fn kept(ledger: &Ledger, held: &HeldMessage) -> v1::KeptMessage {
-    let source = ledger.sources().get(held.source as usize);
+    let place = OriginSource { source: held.source, epoch: held.epoch, number: held.number };
     v1::KeptMessage {
         sequence: held.sequence as i64,
-        position: Some(v1::SourcePosition {
-            source_id: source.map_or_else(String::new, |source| source.name.to_string()),
-            epoch: held.epoch as i64,
-            sequence: held.number as i64,
-        }),
+        position: Some(source_position(ledger, place)),
         message_id: held.key.to_string(),
         time: Some(timestamp(held.time_ms)),
         event_time: held.event_time_ms.map(timestamp),

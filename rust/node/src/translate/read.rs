@@ -92,3 +92,8 @@ pub(super) fn location(ledger: &Ledger, location: &str) -> Result<u32, Refusal> 
 pub(super) fn channel(ledger: &Ledger, channel: &str) -> Result<u32, Refusal> {
     ledger.channels().find(channel).ok_or_else(|| Refusal::unknown(Reason::UnknownChannel, "channel", channel))
 }
+
+/// The handle of a source.
+pub(crate) fn source(ledger: &Ledger, source: &str) -> Result<u32, Refusal> {
+    ledger.find_source(source).ok_or_else(|| Refusal::unknown(Reason::UnknownSource, "source", source))
+}

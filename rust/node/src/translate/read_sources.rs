@@ -2,13 +2,13 @@
 
 use invengine_ledger::authority::Right;
 use invengine_ledger::inbox::Inbox;
-use invengine_ledger::{Claim, ClaimKey, CountsAs, Handle, Ledger, Reason, StockState};
+use invengine_ledger::{Claim, ClaimKey, CountsAs, Handle, Ledger, StockState};
 use invengine_wire::v1;
 
 use super::entities::source_profile;
 use super::messages::kept;
 use super::page::{ListKind, ListQuery, PageRequest};
-use super::read::{ReadAnswer, ReadRequest, View, checked, item, location};
+use super::read::{ReadAnswer, ReadRequest, View, checked, item, location, source};
 use super::shape::timestamp;
 use super::states::state_name;
 use crate::refusal::Refusal;
@@ -123,9 +123,8 @@ fn key_of(place: u64, writer: u64) -> Option<ClaimKey> {
 
 fn message(ledger: &Ledger, key: &ClaimKey, claim: &Claim, now_ms: i64) -> v1::Claim {
     let (sku, location) = ledger.level_names(key.level);
-    let source = key.source.and_then(|source| ledger.sources().get(source as usize));
     v1::Claim {
-        source_id: source.map_or_else(String::new, |source| source.name.to_string()),
+        source_id: key.source.map_or("", |source| ledger.source_name(source)).to_owned(),
         sku: sku.to_owned(),
         location: location.to_owned(),
         state: state_name(key.state) as i32,
@@ -206,10 +205,4 @@ kept_messages! {
             (letter.held.sequence, v1::KeptMessage { rejection, ..kept(ledger, &letter.held) })
         })
     };
-}
-
-/// The handle of a source.
-fn source(ledger: &Ledger, source: &str) -> Result<Handle, Refusal> {
-    let found = ledger.sources().iter().position(|known| *known.name == *source);
-    found.map(|found| found as Handle).ok_or_else(|| Refusal::unknown(Reason::UnknownSource, "source", source))
 }

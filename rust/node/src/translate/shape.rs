@@ -4,7 +4,7 @@
 use invengine_ledger::command::RESERVATION_LINES_MAX;
 use invengine_ledger::outcome::{HoldChange, LineChange};
 use invengine_ledger::reservation::{HeldLine, LineState};
-use invengine_ledger::{Effect, Ledger, LevelFigures, LevelIndex, Reservation};
+use invengine_ledger::{Effect, Ledger, LevelFigures, LevelIndex, OriginSource, Reservation};
 use invengine_wire::v1;
 use prost_types::Timestamp;
 
@@ -13,6 +13,12 @@ use super::states::STATES;
 /// A moment of engine time.
 pub fn timestamp(ms: i64) -> Timestamp {
     Timestamp { seconds: ms.div_euclid(1_000), nanos: (ms.rem_euclid(1_000) * 1_000_000) as i32 }
+}
+
+/// The position of a message in the sequence of its source.
+pub(super) fn source_position(ledger: &Ledger, place: OriginSource) -> v1::SourcePosition {
+    let source_id = ledger.source_name(place.source).to_owned();
+    v1::SourcePosition { source_id, epoch: place.epoch as i64, sequence: place.number as i64 }
 }
 
 /// The receipt of a command. It is sent only once everything up to `sequence` is durable, and a repeat gets the same.
